@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/*
+ * How every table of weir writes an address: 16 bytes in network order, IPv4 as ::ffff:a.b.c.d,
+ * so that one table serves both families and an AF_INET6 socket which dials a mapped address
+ * (the JVM's default) finds the same entry as an AF_INET one. Ports are in host order, in a
+ * field of their own. `bpftool map dump` shows both as plain decimal numbers.
+ */
+#ifndef WEIR_MAPS_ADDR_H
+#define WEIR_MAPS_ADDR_H
+
+#include <linux/types.h>
+
+struct weir_addr {
+	/* network order; IPv4 as ::ffff:a.b.c.d */
+	__u8 ip[16] __attribute__((aligned(4)));
+};
+
+struct weir_endpoint {
+	struct weir_addr addr;
+	__u16 port; /* host order */
+	__u16 pad;
+};
+
+_Static_assert(sizeof(struct weir_addr) == 16, "ABI");
+_Static_assert(sizeof(struct weir_endpoint) == 20, "ABI");
+
+/* The number that the bytes a, b, c, d in this order make on this machine: for comparing words. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define WEIR_WORD(a, b, c, d) ((__u32)(d) << 24 | (__u32)(c) << 16 | (__u32)(b) << 8 | (__u32)(a))
+#else
+#define WEIR_WORD(a, b, c, d) ((__u32)(a) << 24 | (__u32)(b) << 16 | (__u32)(c) << 8 | (__u32)(d))
+#endif
+
+#define WEIR_WORD_MAPPED WEIR_WORD(0, 0, 0xff, 0xff)
+
+/* One of the four words of an address, in network order, as the kernel keeps it. */
+static inline __u32 weir_addr_word(const struct weir_addr *addr, int word)
+{
+	__u32 value;
+
+	__builtin_memcpy(&value, &addr->ip[word * 4], sizeof(value));
+	return value;
+}
+
+static inline void weir_addr_from_words(struct weir_addr *addr, __u32 w0, __u32 w1, __u32 w2,
+					__u32 w3)
+{
+	__builtin_memcpy(&addr->ip[0], &w0, sizeof(w0));
+	__builtin_memcpy(&addr->ip[4], &w1, sizeof(w1));
+	__builtin_memcpy(&addr->ip[8], &w2, sizeof(w2));
+	__builtin_memcpy(&addr->ip[12], &w3, sizeof(w3));
+}
+
+/* ip in network order. */
+static inline void weir_addr_from_v4(struct weir_addr *addr, __u32 ip)
+{
+	weir_addr_from_words(addr, 0, 0, WEIR_WORD_MAPPED, ip);
+}
+
+static inline int weir_addr_is_v4(const struct weir_addr *addr)
+{
+	return !weir_addr_word(addr, 0) && !weir_addr_word(addr, 1) &&
+	       weir_addr_word(addr, 2) == WEIR_WORD_MAPPED;
+}
+
+static inline int weir_addr_equal(const struct weir_addr *a, const struct weir_addr *b)
+{
+	for (int i = 0; i < 4; i++)
+		if (weir_addr_word(a, i) != weir_addr_word(b, i))
+			return 0;
+	return 1;
+}
+
+/* 0.0.0.0 or ::, in either spelling of 0.0.0.0. */
+static inline int weir_addr_is_any(const struct weir_addr *addr)
+{
+	__u32 third = weir_addr_word(addr, 2);
+
+	return !weir_addr_word(addr, 0) && !weir_addr_word(addr, 1) && !weir_addr_word(addr, 3) &&
+	       (!third || third == WEIR_WORD_MAPPED);
+}
+
+/* ::N, for the two addresses that Istio names: ::1 and ::6. */
+static inline int weir_addr_is_v6_low(const struct weir_addr *addr, __u8 low)
+{
+	return !weir_addr_word(addr, 0) && !weir_addr_word(addr, 1) && !weir_addr_word(addr, 2) &&
+	       weir_addr_word(addr, 3) == WEIR_WORD(0, 0, 0, low);
+}
+
+/* 127.0.0.N */
+static inline int weir_addr_is_v4_loop(const struct weir_addr *addr, __u8 low)
+{
+	return weir_addr_is_v4(addr) && weir_addr_word(addr, 3) == WEIR_WORD(127, 0, 0, low);
+}
+
+/* Any of 127.0.0.0/8, or ::1: addresses that never leave by another device than lo. */
+static inline int weir_addr_is_loopback(const struct weir_addr *addr)
+{
+	return (weir_addr_is_v4(addr) && addr->ip[12] == 127) || weir_addr_is_v6_low(addr, 1);
+}
+
+/* The kernel refuses a TCP connect() to these with ENETUNREACH before any rule is asked. */
+static inline int weir_addr_is_multicast(const struct weir_addr *addr)
+{
+	if (weir_addr_is_v4(addr))
+		return (addr->ip[12] & 0xf0) == 0xe0 || weir_addr_word(addr, 3) == 0xffffffff;
+	return addr->ip[0] == 0xff;
+}
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/*
+ * weir_conns: socket storage of every TCP socket of a pod, freed with the socket.
+ *
+ *   - what did the application dial (getpeername, SO_ORIGINAL_DST)?
+ *   - into which flow is this connection counted? Decided once, when it starts.
+ *   - how much of it has already been folded into that flow?
+ */
+#ifndef WEIR_MAPS_CONN_H
+#define WEIR_MAPS_CONN_H
+
+#include "addr.h"
+#include "flow.h"
+
+enum weir_conn_flag {
+	WEIR_CONN_ACTIVE = 1 << 0, /* this end dialled */
+	WEIR_CONN_REDIRECTED = 1 << 1, /* dialled is not the peer that the socket is connected to */
+	WEIR_CONN_BOUND = 1 << 2, /* weir chose the source address */
+	WEIR_CONN_COUNTED = 1 << 3, /* flow is valid: not within the pod */
+	WEIR_CONN_OPENED = 1 << 4, /* counted as opened */
+	WEIR_CONN_LISTED = 1 << 5, /* a listener, in weir_listeners */
+	WEIR_CONN_PUBLISHED = 1 << 6, /* has an entry in weir_origdst until it is claimed */
+};
+
+/* In weir_conn.sent and received: no more will be folded. */
+#define WEIR_CONN_DONE (1ULL << 63)
+
+struct weir_conn {
+	__u64 sent; /* bytes already folded | WEIR_CONN_DONE */
+	__u64 received;
+	struct weir_flow_key flow;
+	struct weir_endpoint dialled;
+	__u32 flags; /* enum weir_conn_flag */
+	__u16 proxy_port; /* that a redirected connection was sent to, host order */
+	__u16 pad;
+	enum weir_reason reason; /* of the verdict */
+};
+
+_Static_assert(sizeof(struct weir_conn) == 72, "ABI");
+
+#endif

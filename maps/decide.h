@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The decision: where does this connection go, and why? Pure functions over plain values, the only
+ * place where that is decided. The hooks call them with what the maps say, `weir explain` with
+ * what the same maps say to a user, the tests with tables of cases, in user space and inside BPF.
+ *
+ * The order is that of the rules which Istio and Linkerd load into iptables; each step bears the
+ * number it has in docs/FIDELITY.md. It matters: an excluded port wins over everything, an
+ * excluded range does not win over the proxy's call to its own pod.
+ */
+#ifndef WEIR_MAPS_DECIDE_H
+#define WEIR_MAPS_DECIDE_H
+
+#include "pod.h"
+
+/* An outbound connection. Addresses are judged by the caller (weir_question_set_addrs). */
+struct weir_connect {
+	__u16 port; /* destination, host order */
+	__u8 v6; /* the destination is an IPv6 address that is not v4-mapped */
+	__u8 lo; /* the route leaves by lo: the destination is an address of the pod */
+	__u8 loopback; /* the destination is 127.0.0.1 or ::1 itself, not the rest of 127/8 */
+	__u8 passthrough; /* the source is bound to 127.0.0.6 or ::6 */
+	__u8 src_loopback; /* the source is bound to any other loopback address */
+	__u8 multicast;
+	__u8 uid_is_proxy; /* owner as xt_owner sees it: file system ids of who opened the socket */
+	__u8 gid_is_proxy;
+	__u8 has_owner; /* 0: a socket without a file; it matches no owner */
+	__u8 port_excluded; /* answers of the lists; 0 where the list is not in use */
+	__u8 port_included;
+	__u8 cidr_excluded;
+	__u8 cidr_included;
+};
+
+/* An inbound connection, at its SYN. */
+struct weir_syn {
+	__u16 port; /* destination, host order */
+	__u8 v6;
+	__u8 lo; /* comes from the pod itself */
+	__u8 port_excluded;
+	__u8 port_included;
+	__u8 source_excluded;
+};
+
+/* What the proxy's listener is doing. */
+enum weir_presence {
+	WEIR_PROXY_LISTENS = 0,
+	WEIR_PROXY_NEVER = 1, /* has not listened since the pod is known */
+	WEIR_PROXY_GONE = 2, /* listened, and does not now */
+};
+
+struct weir_answer {
+	enum weir_verdict verdict;
+	enum weir_reason reason;
+	__u16 port; /* of the proxy's listener, host order; 0 unless redirected */
+	__u16 pad;
+};
+
+static inline struct weir_answer weir_answer(enum weir_verdict verdict, enum weir_reason reason,
+					     __u16 port)
+{
+	struct weir_answer answer = { .verdict = verdict, .reason = reason, .port = port };
+
+	return answer;
+}
+
+#define WEIR_GO_DIRECT(NAME) weir_answer(WEIR_DIRECT, WEIR_REASON_##NAME, 0)
+
+/* Sets what follows from the addresses alone; `local`: the destination is an address of the pod. */
+static inline void weir_connect_set_addrs(struct weir_connect *c, const struct weir_addr *src,
+					  const struct weir_addr *dst, int local)
+{
+	c->v6 = !weir_addr_is_v4(dst);
+	c->loopback = weir_addr_is_v4_loop(dst, 1) || weir_addr_is_v6_low(dst, 1);
+	c->lo = local || weir_addr_is_loopback(dst);
+	c->multicast = weir_addr_is_multicast(dst);
+	c->passthrough = weir_addr_is_v4_loop(src, 6) || weir_addr_is_v6_low(src, 6);
+	c->src_loopback = !c->passthrough && weir_addr_is_loopback(src);
+}
+
+/*
+ * Istio's chain ISTIO_OUTPUT. With one proxy uid and gid; rules 3b and 4b return what is on lo
+ * and not the proxy's, so a gid alone never brings a call on lo to the inbound listener, unless
+ * an included range holds a loopback address, for then 3b and 4b do not exist.
+ */
+static inline struct weir_answer weir_decide_istio(const struct weir_pod *p,
+						   const struct weir_connect *c)
+{
+	int uid = c->has_owner && c->uid_is_proxy;
+	int gid = c->has_owner && c->gid_is_proxy;
+	int self_call = c->lo && !c->loopback && !(p->tunnel_port && c->port == p->tunnel_port);
+	int lo_returns = c->lo && !(p->flags & WEIR_POD_OUT_LOOPBACK);
+
+	if (c->port_excluded) /* 1 */
+		return WEIR_GO_DIRECT(PORT_EXCLUDED);
+	if (c->lo && c->passthrough) /* 2 */
+		return WEIR_GO_DIRECT(PASSTHROUGH_SOURCE);
+	if (uid && self_call) /* 3a */
+		return weir_answer(WEIR_REDIRECT, WEIR_REASON_SELF_CALL, p->inbound_port);
+	if (!uid && lo_returns) /* 3b */
+		return WEIR_GO_DIRECT(LOOPBACK);
+	if (uid) /* 3c */
+		return WEIR_GO_DIRECT(PROXY_UID);
+	if (gid && self_call) /* 4a: reached on lo only when 3b does not exist */
+		return weir_answer(WEIR_REDIRECT, WEIR_REASON_SELF_CALL, p->inbound_port);
+	if (gid) /* 4c */
+		return WEIR_GO_DIRECT(PROXY_GID);
+	if (c->loopback) /* 7 */
+		return WEIR_GO_DIRECT(LOOPBACK);
+	if (c->cidr_excluded) /* 8 */
+		return WEIR_GO_DIRECT(CIDR_EXCLUDED);
+	if (c->port_included) /* 9 */
+		return weir_answer(WEIR_REDIRECT, WEIR_REASON_PORT_INCLUDED, p->outbound_port);
+	if (p->flags & WEIR_POD_OUT_ALL) /* 10 */
+		return weir_answer(WEIR_REDIRECT, WEIR_REASON_ALL_INCLUDED, p->outbound_port);
+	if (c->cidr_included)
+		return weir_answer(WEIR_REDIRECT, WEIR_REASON_CIDR_INCLUDED, p->outbound_port);
+	return WEIR_GO_DIRECT(NOT_INCLUDED);
+}
+
+/* Linkerd's chain PROXY_INIT_OUTPUT. */
+static inline struct weir_answer weir_decide_linkerd(const struct weir_pod *p,
+						     const struct weir_connect *c)
+{
+	if (c->has_owner && c->uid_is_proxy) /* 1 */
+		return WEIR_GO_DIRECT(PROXY_UID);
+	if (c->has_owner && c->gid_is_proxy) /* 2 */
+		return WEIR_GO_DIRECT(PROXY_GID);
+	if (c->lo) /* 3 */
+		return WEIR_GO_DIRECT(LOOPBACK);
+	if (c->port_excluded) /* 4 */
+		return WEIR_GO_DIRECT(PORT_EXCLUDED);
+	return weir_answer(WEIR_REDIRECT, WEIR_REASON_ALL_INCLUDED, p->outbound_port); /* 5 */
+}
+
+static inline struct weir_answer weir_decide_outbound(const struct weir_pod *p,
+						      const struct weir_connect *c)
+{
+	if (p->mode == WEIR_MODE_OBSERVE)
+		return WEIR_GO_DIRECT(NOT_CAPTURED);
+	if (c->multicast)
+		return WEIR_GO_DIRECT(NOT_UNICAST);
+	if (p->mode == WEIR_MODE_REFUSE)
+		return c->lo ? WEIR_GO_DIRECT(LOOPBACK)
+			     : weir_answer(WEIR_REFUSE, WEIR_REASON_POLICY_FAILED, 0);
+	if (!(p->flags & (c->v6 ? WEIR_POD_IPV6 : WEIR_POD_IPV4)))
+		return WEIR_GO_DIRECT(FAMILY_OFF);
+	if (c->src_loopback && !c->lo)
+		return WEIR_GO_DIRECT(SOURCE_LOOPBACK);
+	if (p->rules == WEIR_RULES_LINKERD)
+		return weir_decide_linkerd(p, c);
+	return weir_decide_istio(p, c);
+}
+
+/* Chains ISTIO_INBOUND and PROXY_INIT_REDIRECT: what arrives from outside the pod. */
+static inline struct weir_answer weir_decide_inbound(const struct weir_pod *p,
+						     const struct weir_syn *s)
+{
+	if (p->mode == WEIR_MODE_OBSERVE)
+		return WEIR_GO_DIRECT(NOT_CAPTURED);
+	if (s->lo)
+		return WEIR_GO_DIRECT(LOOPBACK);
+	if (p->mode == WEIR_MODE_REFUSE)
+		return weir_answer(WEIR_REFUSE, WEIR_REASON_POLICY_FAILED, 0);
+	if (!(p->flags & (s->v6 ? WEIR_POD_IPV6 : WEIR_POD_IPV4)))
+		return WEIR_GO_DIRECT(FAMILY_OFF);
+	if (p->tunnel_port && s->port == p->tunnel_port)
+		return WEIR_GO_DIRECT(TUNNEL_PORT);
+	if (s->source_excluded)
+		return WEIR_GO_DIRECT(SOURCE_EXCLUDED);
+	if (p->flags & WEIR_POD_IN_ALL) {
+		if (s->port_excluded)
+			return WEIR_GO_DIRECT(PORT_EXCLUDED);
+		return weir_answer(WEIR_REDIRECT, WEIR_REASON_ALL_INCLUDED, p->inbound_port);
+	}
+	if (s->port_included) /* with a list, exclusions are not asked */
+		return weir_answer(WEIR_REDIRECT, WEIR_REASON_PORT_INCLUDED, p->inbound_port);
+	return WEIR_GO_DIRECT(NOT_INCLUDED);
+}
+
+/*
+ * What becomes of a redirect when nobody listens: refused, as behind iptables, unless the pod's
+ * policy prefers a direct connection.
+ */
+static inline struct weir_answer weir_decide_presence(const struct weir_pod *p,
+						      struct weir_answer answer,
+						      enum weir_presence presence)
+{
+	enum weir_reason reason =
+		presence == WEIR_PROXY_NEVER ? WEIR_REASON_BEFORE_PROXY : WEIR_REASON_PROXY_DOWN;
+	enum weir_absent absent = presence == WEIR_PROXY_NEVER ? p->before_proxy : p->proxy_down;
+
+	if (answer.verdict != WEIR_REDIRECT || presence == WEIR_PROXY_LISTENS)
+		return answer;
+	return weir_answer(absent == WEIR_ABSENT_DIRECT ? WEIR_DIRECT : WEIR_REFUSE, reason, 0);
+}
+
+#endif

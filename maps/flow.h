@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/*
+ * weir_flows: how much went between this workload and that peer?
+ * weir_names: what is this id called?
+ * weir_peers: who has this address?
+ * weir_named_ports: does a Service or a container name this port (or is it one of the many)?
+ * weir_verdicts: how often was this decided for that workload?
+ * weir_counters: what was lost, so that no loss is silent?
+ */
+#ifndef WEIR_MAPS_FLOW_H
+#define WEIR_MAPS_FLOW_H
+
+#include "addr.h"
+#include "reason.h"
+
+/* Ids below WEIR_ID_FIRST are fixed; the agent hands out the others and never reuses one. */
+enum weir_id {
+	WEIR_ID_NONE = 0,
+	WEIR_ID_UNKNOWN = 1, /* an address that nothing known has */
+	WEIR_ID_EXTERNAL = 2, /* a public address outside the cluster */
+	WEIR_ID_HOST = 3, /* a node, or a pod in a node's network namespace */
+	WEIR_ID_SEVERAL = 4, /* a Service whose endpoints belong to several workloads */
+	WEIR_ID_OTHER = 5, /* what did not fit into the tables */
+	WEIR_ID_FIRST = 16,
+};
+
+/* Value of weir_names; key: __u32 id. A Service has kind "Service". */
+struct weir_name {
+	char namespace[64];
+	char name[256];
+	char kind[64];
+};
+
+/* Value of weir_peers; key: struct weir_addr. */
+struct weir_peer {
+	__u32 workload; /* id */
+	__u32 service; /* id, WEIR_ID_NONE unless the address is a Service's */
+};
+
+/* Which leg of a connection a flow counts. */
+enum weir_via {
+	WEIR_VIA_DIRECT = 0, /* the workload's own, no proxy involved */
+	WEIR_VIA_PROXY = 1, /* the workload's own, through its proxy */
+	WEIR_VIA_LEG_NETWORK = 2, /* the proxy's onward leg to the network */
+	WEIR_VIA_LEG_APPLICATION = 3, /* the proxy's onward leg to its application */
+};
+
+/* Values of weir_flow_key.port beyond the 16 bits of a port. */
+#define WEIR_PORT_DYNAMIC 0x10000 /* ephemeral, and nothing names it */
+#define WEIR_PORT_OTHER	  0x10001 /* did not fit */
+
+struct weir_flow_key {
+	__u32 workload; /* ids in weir_names */
+	__u32 peer;
+	__u32 service;
+	__u32 port; /* as dialled, host order, or WEIR_PORT_* */
+	enum weir_direction direction;
+	enum weir_via via;
+};
+
+/* X(number, NAME, name): why a connection attempt failed. Append-only. */
+#define WEIR_FAILURES(X)                                                                 \
+	X(0, REFUSED, refused)                                                           \
+	X(1, TIMEOUT, timeout)                                                           \
+	X(2, RESET, reset)                                                               \
+	X(3, UNREACHABLE, unreachable)                                                   \
+	X(4, ABORTED, aborted) /* given up by the application while the handshake ran */ \
+	X(5, OTHER, other)                                                               \
+	X(6, POLICY, policy) /* refused by weir */
+
+enum weir_failure {
+#define X(number, NAME, name) WEIR_FAILED_##NAME = number,
+	WEIR_FAILURES(X)
+#undef X
+		WEIR_FAILED_MAX = 7
+};
+
+/* Totals since the workload was first seen. Bytes are payload, counted once, whatever was
+ * retransmitted. */
+struct weir_flow {
+	__u64 sent; /* bytes the workload's socket sent */
+	__u64 received; /* bytes it received */
+	__u64 opened; /* connections established */
+	__u64 closed; /* of these, ended */
+	__u64 retransmitted; /* segments */
+	__u64 failed[WEIR_FAILED_MAX];
+};
+
+_Static_assert(sizeof(struct weir_name) == 384, "ABI");
+_Static_assert(sizeof(struct weir_flow_key) == 24, "ABI");
+_Static_assert(sizeof(struct weir_flow) == 96, "ABI");
+
+/* Key of weir_verdicts; value: __u64. */
+struct weir_verdict_key {
+	__u32 workload;
+	enum weir_direction direction;
+	enum weir_verdict verdict;
+	enum weir_reason reason;
+};
+
+_Static_assert(sizeof(struct weir_verdict_key) == 16, "ABI");
+
+/* weir_named_ports: 1,024 words of 64 bits, one bit a port. */
+#define WEIR_NAMED_PORT_WORDS 1024
+
+/* Indices of weir_counters; value: __u64. Append-only. X(number, NAME) */
+#define WEIR_COUNTERS(X)                                                                    \
+	X(0, UNTRACKED_SOCKETS) /* no room for socket storage: its bytes are not counted */ \
+	X(1, FLOW_OVERFLOW) /* connections folded into "other" */                           \
+	X(2, ORIGDST_LOST) /* weir_origdst was full */                                      \
+	X(3, LISTENER_LOST) /* a listener could not be recorded */                          \
+	X(4, VERDICT_LOST) /* weir_verdicts was full */
+
+enum weir_counter {
+#define X(number, NAME) WEIR_COUNTER_##NAME = number,
+	WEIR_COUNTERS(X)
+#undef X
+		WEIR_COUNTER_MAX = 5
+};
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/*
+ * weir_origdst: what did the application dial, whose redirected connection comes from this source?
+ *
+ * Written when the SYN of a redirected connection leaves (sockops TCP_CONNECT_CB: both ports are
+ * known), claimed and deleted when the proxy's end of it is established. An entry therefore lives
+ * for one handshake; a connection that fails deletes its own.
+ *
+ * weir_listeners: which socket of this pod listens on that port? A SOCKHASH, so that the kernel
+ * drops a socket that closes. SO_REUSEPORT makes several per port (Envoy: one a worker); each has
+ * a slot, and any one of them stands for the group: the kernel balances among its members.
+ */
+#ifndef WEIR_MAPS_ORIGDST_H
+#define WEIR_MAPS_ORIGDST_H
+
+#include "addr.h"
+
+struct weir_origdst_key {
+	__u64 netns_cookie;
+	struct weir_endpoint source; /* of the redirected connection, as the proxy sees it */
+	__u32 pad;
+};
+
+struct weir_origdst {
+	struct weir_endpoint dialled;
+	__u16 proxy_port; /* host order: the listener that the connection was sent to */
+	__u16 pad;
+	__u64 socket_cookie; /* the client's socket: it deletes no entry but its own */
+};
+
+_Static_assert(sizeof(struct weir_origdst_key) == 32, "ABI");
+_Static_assert(sizeof(struct weir_origdst) == 32, "ABI");
+
+#define WEIR_LISTENER_SLOTS 32
+
+struct weir_listener_key {
+	__u64 netns_cookie;
+	__u16 port; /* host order */
+	__u8 v6; /* AF_INET6 socket; unless IPV6_V6ONLY it takes IPv4 as well */
+	__u8 slot; /* 0 .. WEIR_LISTENER_SLOTS - 1 */
+	__u32 pad;
+};
+
+_Static_assert(sizeof(struct weir_listener_key) == 16, "ABI");
+
+#endif

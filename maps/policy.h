@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The lists of a policy. Two longest-prefix tries, so that any list a user writes fits in a
+ * handful of entries: a CIDR is one, a port is one, a range of ports at most 30.
+ *
+ * weir_ports: is this port in that list of this pod?
+ * weir_cidrs: does a prefix of that list of this pod hold this address?
+ * weir_local: is this an address of the pod itself (does the route to it leave by lo)?
+ *
+ * The generation lets a changed policy be written beside the old one and put in force by one
+ * write of weir_pods; entries of other generations are dead and the agent removes them.
+ */
+#ifndef WEIR_MAPS_POLICY_H
+#define WEIR_MAPS_POLICY_H
+
+#include "addr.h"
+
+/* X(number, NAME, name) */
+#define WEIR_LISTS(X)                            \
+	X(1, OUT_PORT_EXCLUDE, out_port_exclude) \
+	X(2, OUT_PORT_INCLUDE, out_port_include) \
+	X(3, OUT_CIDR_EXCLUDE, out_cidr_exclude) \
+	X(4, OUT_CIDR_INCLUDE, out_cidr_include) \
+	X(5, IN_PORT_EXCLUDE, in_port_exclude)   \
+	X(6, IN_PORT_INCLUDE, in_port_include)   \
+	X(7, IN_SOURCE_EXCLUDE, in_source_exclude)
+
+enum weir_list {
+#define X(number, NAME, name) WEIR_LIST_##NAME = number,
+	WEIR_LISTS(X)
+#undef X
+		WEIR_LIST_MAX = 8
+};
+
+/* Slots of weir_pod_names.sources beyond the lists. */
+enum weir_setting {
+	WEIR_SETTING_PROXY_UID = 8,
+	WEIR_SETTING_PROXY_GID = 9,
+	WEIR_SETTING_OUTBOUND_PORT = 10,
+	WEIR_SETTING_INBOUND_PORT = 11,
+	WEIR_SETTING_BEFORE_PROXY = 12,
+	WEIR_SETTING_PROXY_DOWN = 13,
+	WEIR_SETTING_CAPTURE = 14,
+	WEIR_SETTING_MAX = 16
+};
+
+/*
+ * Where a value came from, so that `weir explain` can name it without the agent.
+ * X(number, NAME, text); append-only.
+ */
+#define WEIR_SOURCES(X)                                                                         \
+	X(0, DEFAULT, "mesh default")                                                           \
+	X(1, CNI_DEFAULT, "default of istio-cni (excludeOutboundPorts=15020)")                  \
+	X(2, IN_INCLUDE_PORTS, "annotation traffic.sidecar.istio.io/includeInboundPorts")       \
+	X(3, IN_EXCLUDE_PORTS, "annotation traffic.sidecar.istio.io/excludeInboundPorts")       \
+	X(4, OUT_INCLUDE_PORTS, "annotation traffic.sidecar.istio.io/includeOutboundPorts")     \
+	X(5, OUT_EXCLUDE_PORTS, "annotation traffic.sidecar.istio.io/excludeOutboundPorts")     \
+	X(6, OUT_INCLUDE_RANGES, "annotation traffic.sidecar.istio.io/includeOutboundIPRanges") \
+	X(7, OUT_EXCLUDE_RANGES, "annotation traffic.sidecar.istio.io/excludeOutboundIPRanges") \
+	X(8, CONTAINER, "securityContext of container istio-proxy")                             \
+	X(9, WEIR_BEFORE_PROXY, "annotation weir.io/before-proxy")                              \
+	X(10, WEIR_PROXY_DOWN, "annotation weir.io/proxy-down")                                 \
+	X(11, WEIR_CAPTURE, "annotation weir.io/capture")                                       \
+	X(12, LINKERD_ENV, "environment of container linkerd-proxy")                            \
+	X(13, LINKERD_SKIP_IN, "annotation config.linkerd.io/skip-inbound-ports")               \
+	X(14, LINKERD_SKIP_OUT, "annotation config.linkerd.io/skip-outbound-ports")             \
+	X(15, LINKERD_SKIP_SUBNETS, "annotation config.linkerd.io/skip-subnets")                \
+	X(16, LINKERD_UID, "annotation config.linkerd.io/proxy-uid")                            \
+	X(17, LINKERD_GID, "annotation config.linkerd.io/proxy-gid")                            \
+	X(18, LINKERD_CONTAINER, "securityContext of container linkerd-proxy")
+
+enum weir_source {
+#define X(number, NAME, text) WEIR_SOURCE_##NAME = number,
+	WEIR_SOURCES(X)
+#undef X
+		WEIR_SOURCE_MAX = 19
+};
+
+/* Key of weir_ports. The trie compares bytes from generation on: prefixlen counts those bits. */
+struct weir_port_entry {
+	__u32 prefixlen; /* WEIR_LIST_BITS + 1..16 */
+	__u32 generation;
+	__u64 netns_cookie;
+	__u32 list; /* enum weir_list, any byte order as long as it is one */
+	__u8 port[2]; /* network order: prefixes are taken from the front */
+	__u8 pad[2];
+};
+
+/* Key of weir_cidrs. */
+struct weir_cidr_entry {
+	__u32 prefixlen; /* WEIR_LIST_BITS + 0..128; an IPv4 /n is 96 + n */
+	__u32 generation;
+	__u64 netns_cookie;
+	__u32 list;
+	struct weir_addr addr;
+	__u32 pad;
+};
+
+/* Bits of a key before its port or address: generation, netns_cookie, list. */
+#define WEIR_LIST_BITS (32 + 64 + 32)
+#define WEIR_PORT_BITS (WEIR_LIST_BITS + 16)
+#define WEIR_CIDR_BITS (WEIR_LIST_BITS + 128)
+
+/* Value of both tries: carries nothing but presence. */
+struct weir_present {
+	__u32 present;
+};
+
+/* Key of weir_local. */
+struct weir_local_addr {
+	__u64 netns_cookie;
+	struct weir_addr addr;
+};
+
+_Static_assert(sizeof(struct weir_port_entry) == 24, "ABI");
+_Static_assert(sizeof(struct weir_cidr_entry) == 40, "ABI");
+_Static_assert(sizeof(struct weir_local_addr) == 24, "ABI");
+
+#endif
