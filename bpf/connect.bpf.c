@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * connect(): where does this connection go? Asks the decision, rewrites the destination to the
+ * proxy's listener on loopback, gives the socket the source that it would have had, and keeps what
+ * was dialled in the socket's storage. getpeername() shows the application what it dialled.
+ */
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/kernel_types.h"
+#include "bpf/lib/account.bpf.h"
+#include "bpf/lib/pod.bpf.h"
+#include "bpf/lib/policy.bpf.h"
+#include "bpf/lib/sockaddr.bpf.h"
+#include "maps/decide.h"
+
+/* What the hook knows of one connect(). */
+struct attempt {
+	__u64 cookie;
+	const struct weir_pod *pod;
+	struct weir_conn *conn;
+	struct weir_addr src; /* as bound before, :: when not */
+	struct weir_addr dst; /* as dialled; 0.0.0.0 and :: already mean this host */
+	__u16 port;
+	struct owner owner;
+	struct weir_connect question;
+};
+
+static __always_inline void ask_lists(struct attempt *a)
+{
+	const struct weir_pod *pod = a->pod;
+	struct weir_connect *q = &a->question;
+
+	if (pod->flags & WEIR_POD_OUT_PORTS_EXCLUDE)
+		q->port_excluded =
+			policy_has_port(pod, a->cookie, WEIR_LIST_OUT_PORT_EXCLUDE, a->port);
+	if (pod->flags & WEIR_POD_OUT_PORTS)
+		q->port_included =
+			policy_has_port(pod, a->cookie, WEIR_LIST_OUT_PORT_INCLUDE, a->port);
+	if (pod->flags & WEIR_POD_OUT_CIDRS_EXCLUDE)
+		q->cidr_excluded =
+			policy_has_addr(pod, a->cookie, WEIR_LIST_OUT_CIDR_EXCLUDE, &a->dst);
+	if (pod->flags & WEIR_POD_OUT_CIDRS)
+		q->cidr_included =
+			policy_has_addr(pod, a->cookie, WEIR_LIST_OUT_CIDR_INCLUDE, &a->dst);
+}
+
+/*
+ * The decision, as a function that the verifier checks once, by itself: inlined, its branches would
+ * multiply with those of the hook beyond what the verifier follows. Packs struct weir_answer.
+ */
+__noinline __u64 weir_decide_connect(const struct weir_pod *pod,
+				     const struct weir_connect *question)
+{
+	struct weir_answer answer;
+
+	if (!pod || !question)
+		return WEIR_REFUSE;
+	answer = weir_decide_outbound(pod, question);
+	return answer.verdict | (__u64)answer.reason << 8 | (__u64)answer.port << 16;
+}
+
+static __always_inline struct weir_answer outbound_answer(const struct attempt *a)
+{
+	__u64 packed = weir_decide_connect(a->pod, &a->question);
+
+	return weir_answer(packed & 0xff, packed >> 8 & 0xff, packed >> 16 & 0xffff);
+}
+
+static __always_inline void ask(struct attempt *a)
+{
+	struct weir_connect *q = &a->question;
+
+	q->port = a->port;
+	weir_connect_set_addrs(q, &a->src, &a->dst, pod_has_addr(a->cookie, &a->dst));
+	q->has_owner = a->owner.known;
+	q->uid_is_proxy = (a->pod->flags & WEIR_POD_PROXY_UID) && a->owner.uid == a->pod->proxy_uid;
+	q->gid_is_proxy = (a->pod->flags & WEIR_POD_PROXY_GID) && a->owner.gid == a->pod->proxy_gid;
+	ask_lists(a);
+}
+
+/* Only a policy that prefers a direct connection needs to know; a closed port refuses by itself. */
+static __always_inline enum weir_presence proxy_presence(struct bpf_sock_addr *ctx,
+							 const struct attempt *a, __u16 port)
+{
+	struct weir_port_key key = { .netns_cookie = a->cookie, .port = port };
+
+	if (a->pod->before_proxy == WEIR_ABSENT_REFUSE && a->pod->proxy_down == WEIR_ABSENT_REFUSE)
+		return WEIR_PROXY_LISTENS;
+	if (sockaddr_listens(ctx, a->question.v6, port))
+		return WEIR_PROXY_LISTENS;
+	return bpf_map_lookup_elem(&weir_seen, &key) ? WEIR_PROXY_GONE : WEIR_PROXY_NEVER;
+}
+
+/*
+ * Counted once: the application's own socket, and the proxy's onward legs apart. What stays
+ * within the pod is not counted, except where it is the last leg of an inbound connection.
+ */
+static __always_inline void choose_flow(struct attempt *a, const struct weir_answer *answer)
+{
+	struct weir_connect *q = &a->question;
+	struct weir_flow_key *flow = &a->conn->flow;
+	int proxy = q->has_owner && (q->uid_is_proxy || q->gid_is_proxy);
+
+	if (q->lo && (!proxy || answer->verdict == WEIR_REDIRECT))
+		return;
+	a->conn->flags |= WEIR_CONN_COUNTED;
+	flow->workload = a->pod->workload;
+	flow->port = account_port(a->port);
+	flow->direction = q->lo ? WEIR_INBOUND : WEIR_OUTBOUND;
+	flow->via = q->lo			       ? WEIR_VIA_LEG_APPLICATION
+		    : proxy			       ? WEIR_VIA_LEG_NETWORK
+		    : answer->verdict == WEIR_REDIRECT ? WEIR_VIA_PROXY
+						       : WEIR_VIA_DIRECT;
+	if (q->lo)
+		flow->peer = a->pod->workload;
+	else
+		account_peer(flow, &a->dst);
+}
+
+/*
+ * The proxy must see the source that the kernel would have chosen for what was dialled: for the
+ * pod's own address that address, for anything outside the pod's. A socket whose port is already
+ * bound cannot be bound again: it is sent to the pod's own address, where the kernel chooses it.
+ */
+static __always_inline void send_to_proxy(struct bpf_sock_addr *ctx, int family, struct attempt *a,
+					  __u16 port)
+{
+	const struct weir_addr *source = a->question.v6 ? &a->pod->ip6 : &a->pod->ip4;
+	struct weir_addr to = {};
+
+	if (a->question.lo)
+		source = &a->dst;
+	sockaddr_set_loopback(&to, a->question.v6);
+	if (weir_addr_is_any(&a->src) && !weir_addr_is_loopback(&a->dst) &&
+	    !weir_addr_is_any(source)) {
+		if (ctx->sk->src_port)
+			to = *source;
+		else if (sockaddr_bind(ctx, family, source) == 0)
+			a->conn->flags |= WEIR_CONN_BOUND;
+	}
+	sockaddr_set_destination(ctx, family, &to, port);
+}
+
+/* A new attempt owes nothing to an earlier one on the same socket. */
+static __always_inline void start_over(struct bpf_sock_addr *ctx, int family, struct attempt *a)
+{
+	if (a->conn->flags & WEIR_CONN_BOUND) {
+		struct weir_addr any = {};
+
+		if (family == AF_INET)
+			weir_addr_from_v4(&any, 0);
+		sockaddr_bind(ctx, family, &any);
+		a->src = any;
+	}
+	__builtin_memset(a->conn, 0, sizeof(*a->conn));
+	a->conn->flags = WEIR_CONN_ACTIVE;
+	a->conn->dialled.addr = a->dst;
+	a->conn->dialled.port = a->port;
+}
+
+static __always_inline int without_storage(const struct weir_pod *pod)
+{
+	stats_count(WEIR_COUNTER_UNTRACKED_SOCKETS);
+	return pod->mode == WEIR_MODE_OBSERVE; /* a redirect could not be told to the proxy */
+}
+
+/* 1: the connection may go on, 0: it is refused. `family` is the hook's, a constant. */
+static __always_inline int decide(struct bpf_sock_addr *ctx, int family, struct attempt *a)
+{
+	struct weir_answer answer;
+
+	a->owner = socket_owner(ctx->sk);
+	a->conn = bpf_sk_storage_get(&weir_conns, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!a->conn)
+		return without_storage(a->pod);
+	start_over(ctx, family, a);
+	ask(a);
+	answer = outbound_answer(a);
+	if (answer.verdict == WEIR_REDIRECT)
+		answer = weir_decide_presence(a->pod, answer, proxy_presence(ctx, a, answer.port));
+	choose_flow(a, &answer);
+	a->conn->reason = answer.reason;
+	if (answer.verdict == WEIR_REDIRECT) {
+		a->conn->flags |= WEIR_CONN_REDIRECTED;
+		a->conn->proxy_port = answer.port;
+		send_to_proxy(ctx, family, a, answer.port);
+		return 1; /* the verdict is counted when it is known whether the proxy took it */
+	}
+	if (a->pod->mode != WEIR_MODE_OBSERVE)
+		stats_verdict(a->pod, WEIR_OUTBOUND, answer.verdict, answer.reason);
+	if (answer.verdict == WEIR_REFUSE && (a->conn->flags & WEIR_CONN_COUNTED))
+		account_failed(a->conn, WEIR_FAILED_POLICY);
+	return answer.verdict != WEIR_REFUSE;
+}
+
+static __always_inline int is_tcp(struct bpf_sock_addr *ctx)
+{
+	return ctx->type == SOCK_STREAM && ctx->protocol == IPPROTO_TCP;
+}
+
+SEC("cgroup/connect4")
+int weir_connect4(struct bpf_sock_addr *ctx)
+{
+	struct attempt a = {};
+
+	if (!is_tcp(ctx) || ctx->user_family != AF_INET)
+		return 1;
+	a.cookie = bpf_get_netns_cookie(ctx);
+	a.pod = pod_of(a.cookie);
+	if (!a.pod)
+		return 1;
+	weir_addr_from_v4(&a.src, ctx->sk->src_ip4);
+	weir_addr_from_v4(&a.dst, ctx->user_ip4);
+	a.port = bpf_ntohs(ctx->user_port);
+	sockaddr_resolve_any(&a.dst, &a.src, 0);
+	return decide(ctx, AF_INET, &a) ?: sockaddr_refused();
+}
+
+SEC("cgroup/connect6")
+int weir_connect6(struct bpf_sock_addr *ctx)
+{
+	struct attempt a = {};
+
+	if (!is_tcp(ctx) || ctx->user_family != AF_INET6)
+		return 1;
+	a.cookie = bpf_get_netns_cookie(ctx);
+	a.pod = pod_of(a.cookie);
+	if (!a.pod)
+		return 1;
+	sockaddr_source6(ctx, &a.src);
+	sockaddr_user6(ctx, &a.dst);
+	a.port = bpf_ntohs(ctx->user_port);
+	sockaddr_resolve_any(&a.dst, &a.src, 1);
+	return decide(ctx, AF_INET6, &a) ?: sockaddr_refused();
+}
+
+static __always_inline struct weir_conn *redirected(struct bpf_sock_addr *ctx)
+{
+	__u32 both = WEIR_CONN_ACTIVE | WEIR_CONN_REDIRECTED;
+	struct weir_conn *conn = bpf_sk_storage_get(&weir_conns, ctx->sk, 0, 0);
+
+	return conn && (conn->flags & both) == both ? conn : 0;
+}
+
+SEC("cgroup/getpeername4")
+int weir_peername4(struct bpf_sock_addr *ctx)
+{
+	struct weir_conn *conn = redirected(ctx);
+
+	if (conn)
+		sockaddr_set_destination(ctx, AF_INET, &conn->dialled.addr, conn->dialled.port);
+	return 1;
+}
+
+SEC("cgroup/getpeername6")
+int weir_peername6(struct bpf_sock_addr *ctx)
+{
+	struct weir_conn *conn = redirected(ctx);
+
+	if (conn)
+		sockaddr_set_destination(ctx, AF_INET6, &conn->dialled.addr, conn->dialled.port);
+	return 1;
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Two walks over sockets, started by the agent.
+ * weir_fold: at each scrape, folds what live connections have counted into their flows.
+ * weir_adopt: in the network namespace of a pod that has just become known, finds the proxy's
+ * listeners that were there before. Neither copies anything to user space.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/kernel_types.h"
+#include "bpf/lib/account.bpf.h"
+#include "bpf/lib/pod.bpf.h"
+
+SEC("iter/bpf_sk_storage_map")
+int weir_fold(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct weir_conn *conn = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct tcp_sock *tp;
+
+	if (!sk || !conn || !(conn->flags & WEIR_CONN_OPENED))
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (tp)
+		account_fold(conn, tp, 0, 0);
+	return 0;
+}
+
+SEC("iter/tcp")
+int weir_adopt(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *skc = ctx->sk_common;
+	struct weir_listener_key key = {};
+	struct weir_port_key seen = {};
+	const struct weir_pod *pod;
+	__u32 one = 1;
+
+	if (!skc || skc->skc_state != BPF_TCP_LISTEN)
+		return 0;
+	key.netns_cookie = skc->skc_net.net->net_cookie;
+	key.port = skc->skc_num;
+	key.v6 = skc->skc_family == AF_INET6;
+	pod = pod_of(key.netns_cookie);
+	if (!pod || pod->mode != WEIR_MODE_CAPTURE)
+		return 0;
+	if (key.port != pod->inbound_port && key.port != pod->outbound_port)
+		return 0;
+	seen.netns_cookie = key.netns_cookie;
+	seen.port = key.port;
+	bpf_map_update_elem(&weir_seen, &seen, &one, BPF_ANY);
+	if (key.port != pod->inbound_port ||
+	    (!key.v6 && (skc->skc_rcv_saddr & 0xff) == 127)) /* network order, little endian */
+		return 0;
+	for (int slot = 0; slot < WEIR_LISTENER_SLOTS; slot++) {
+		key.slot = slot;
+		if (!bpf_map_update_elem(&weir_listeners, &key, skc, BPF_NOEXIST))
+			return 0;
+	}
+	return 0;
+}

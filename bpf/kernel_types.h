@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Kernel types by hand: only the fields that are read. Offsets are relocated against the running
+ * kernel's BTF (preserve_access_index), so order and size here mean nothing.
+ */
+#ifndef WEIR_BPF_KERNEL_TYPES_H
+#define WEIR_BPF_KERNEL_TYPES_H
+
+#include <linux/types.h>
+
+#define AF_INET		2
+#define AF_INET6	10
+#define SOCK_STREAM	1
+#define SOL_IP		0
+#define SOL_IPV6	41
+#define SO_ORIGINAL_DST 80 /* the same number at both levels */
+#define ECONNREFUSED	111
+#define ECONNRESET	104
+#define ETIMEDOUT	110
+#define EHOSTUNREACH	113
+#define ENETUNREACH	101
+#define EHOSTDOWN	112
+#define SOCK_DONE_BIT	1 /* enum sock_flags: set by tcp_fin(), for TCP by nothing else */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	__u32 val;
+} kuid_t;
+
+typedef struct {
+	__u32 val;
+} kgid_t;
+
+struct cred {
+	kuid_t fsuid;
+	kgid_t fsgid;
+};
+
+struct file {
+	const struct cred *f_cred;
+};
+
+struct socket {
+	struct file *file;
+};
+
+struct net {
+	__u64 net_cookie; /* plain u64 since 5.12, 3d368ab87cf6 */
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct in6_addr_words {
+	__u32 words[4];
+};
+
+struct sock_common {
+	__u16 skc_family;
+	volatile unsigned char skc_state;
+	__u16 skc_num; /* local port, host order */
+	__u32 skc_rcv_saddr;
+	possible_net_t skc_net;
+	unsigned long skc_flags;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	struct socket *sk_socket;
+	int sk_err;
+};
+
+struct inet_sock {
+	struct sock sk;
+};
+
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+};
+
+struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	__u64 bytes_acked;
+	__u64 bytes_received;
+	__u32 snd_una;
+	__u32 snd_nxt;
+	__u32 write_seq;
+	__u32 total_retrans;
+};
+
+struct bpf_iter_meta;
+struct bpf_map;
+
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	struct sock *sk;
+	void *value;
+};
+
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
+};
+
+#pragma clang attribute pop
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Exact accounting from the counters that TCP keeps anyway. A connection's flow is decided once,
+ * when it starts; what its socket has counted since the last fold is added to that flow at each
+ * scrape (iter.bpf.c) and at its end (sockops.bpf.c), exactly once whichever comes first.
+ */
+#ifndef WEIR_BPF_ACCOUNT_H
+#define WEIR_BPF_ACCOUNT_H
+
+#include "bpf/kernel_types.h"
+#include "bpf/lib/stats.bpf.h"
+#include "bpf/maps.bpf.h"
+
+/* Payload bytes of a socket, SYN and FIN taken out. */
+struct payload {
+	__u64 sent;
+	__u64 received;
+};
+
+static __always_inline __u32 account_port(__u16 port)
+{
+	__u32 word = port / 64;
+	__u64 *named;
+
+	if (port < 32768 || port > 60999) /* ip_local_port_range's default */
+		return port;
+	named = bpf_map_lookup_elem(&weir_named_ports, &word);
+	if (named && (*named & (1ULL << (port % 64))))
+		return port;
+	return WEIR_PORT_DYNAMIC;
+}
+
+static __always_inline void account_peer(struct weir_flow_key *flow, const struct weir_addr *addr)
+{
+	const struct weir_peer *peer = bpf_map_lookup_elem(&weir_peers, addr);
+	__u8 a = addr->ip[12], b = addr->ip[13];
+
+	if (peer) {
+		flow->peer = peer->workload;
+		flow->service = peer->service;
+		return;
+	}
+	flow->service = WEIR_ID_NONE;
+	/* Private, shared, link-local and unique local addresses may be of the cluster. */
+	if (weir_addr_is_v4(addr))
+		flow->peer = a == 10 || (a == 172 && (b & 0xf0) == 16) || (a == 192 && b == 168) ||
+					     (a == 100 && (b & 0xc0) == 64) ||
+					     (a == 169 && b == 254) || a == 127
+				     ? WEIR_ID_UNKNOWN
+				     : WEIR_ID_EXTERNAL;
+	else
+		flow->peer = (addr->ip[0] & 0xfe) == 0xfc ||
+					     (addr->ip[0] == 0xfe && (addr->ip[1] & 0xc0) == 0x80)
+				     ? WEIR_ID_UNKNOWN
+				     : WEIR_ID_EXTERNAL;
+}
+
+/* The flow's slot; made when new, "other" of the same workload when the table is full. */
+static __always_inline struct weir_flow *account_flow(const struct weir_flow_key *key)
+{
+	struct weir_flow *flow = bpf_map_lookup_elem(&weir_flows, key);
+	struct weir_flow zero = {};
+
+	if (flow)
+		return flow;
+	bpf_map_update_elem(&weir_flows, key, &zero, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&weir_flows, key);
+}
+
+/* Makes sure that the connection's flow exists, now, so that no later fold can fail. */
+static __always_inline struct weir_flow *account_start(struct weir_conn *conn)
+{
+	struct weir_flow *flow = account_flow(&conn->flow);
+
+	if (flow)
+		return flow;
+	stats_count(WEIR_COUNTER_FLOW_OVERFLOW);
+	conn->flow.peer = WEIR_ID_OTHER;
+	conn->flow.service = WEIR_ID_NONE;
+	conn->flow.port = WEIR_PORT_OTHER;
+	return account_flow(&conn->flow);
+}
+
+/*
+ * bytes_acked counts the own SYN of an active open and the own FIN, bytes_received the peer's FIN
+ * (tcp_snd_una_update(), tcp_rcv_nxt_update(); same in 5.10 .. 7.2). The order of the loads matters
+ * when another processor moves the counters meanwhile: what is read can then only be less than
+ * the truth, and the next fold brings the rest.
+ */
+static __always_inline struct payload account_read(struct tcp_sock *tp, int active, __u32 oldstate)
+{
+	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+	__u64 acked = *(volatile __u64 *)&tp->bytes_acked;
+	__u32 una = *(volatile __u32 *)&tp->snd_una;
+	__u32 nxt = *(volatile __u32 *)&tp->snd_nxt;
+	__u32 state = oldstate ? oldstate : sk->__sk_common.skc_state;
+	__u32 write_seq = *(volatile __u32 *)&tp->write_seq;
+	__u64 received = *(volatile __u64 *)&tp->bytes_received;
+	int done = (*(volatile unsigned long *)&sk->__sk_common.skc_flags >> SOCK_DONE_BIT) & 1;
+	int fin_queued = state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_FIN_WAIT2 ||
+			 state == BPF_TCP_CLOSING || state == BPF_TCP_LAST_ACK;
+	__u64 sent = acked + (__u32)(nxt - una);
+	struct payload p;
+
+	if (active && sent)
+		sent--;
+	if (fin_queued && nxt == write_seq && sent)
+		sent--;
+	if (done && received)
+		received--;
+	p.sent = sent;
+	p.received = received;
+	return p;
+}
+
+/* Moves a folded mark forward and returns by how much; 0 when another fold was first. */
+static __always_inline __u64 account_advance(__u64 *mark, __u64 now, __u64 done)
+{
+	for (int i = 0; i < 4; i++) {
+		__u64 was = *(volatile __u64 *)mark;
+		__u64 next = now > was ? now : was;
+
+		if (was & WEIR_CONN_DONE)
+			return 0;
+		if (__sync_val_compare_and_swap(mark, was, next | done) == was)
+			return next - was;
+	}
+	return 0;
+}
+
+static __always_inline void account_fold(struct weir_conn *conn, struct tcp_sock *tp,
+					 __u32 oldstate, int last)
+{
+	struct payload now = account_read(tp, conn->flags & WEIR_CONN_ACTIVE, oldstate);
+	__u64 done = last ? WEIR_CONN_DONE : 0;
+	struct weir_flow *flow = account_flow(&conn->flow);
+	__u32 retrans = tp->total_retrans;
+	__u64 delta;
+
+	if (!flow)
+		return;
+	delta = account_advance(&conn->sent, now.sent, done);
+	if (delta)
+		__sync_fetch_and_add(&flow->sent, delta);
+	delta = account_advance(&conn->received, now.received, done);
+	if (delta)
+		__sync_fetch_and_add(&flow->received, delta);
+	if (last && retrans)
+		__sync_fetch_and_add(&flow->retransmitted, retrans);
+}
+
+static __always_inline void account_opened(struct weir_conn *conn)
+{
+	struct weir_flow *flow = account_start(conn);
+
+	if (!flow)
+		return;
+	conn->flags |= WEIR_CONN_OPENED;
+	__sync_fetch_and_add(&flow->opened, 1);
+}
+
+static __always_inline enum weir_failure account_failure(int err)
+{
+	if (err == ECONNREFUSED)
+		return WEIR_FAILED_REFUSED;
+	if (err == ETIMEDOUT)
+		return WEIR_FAILED_TIMEOUT;
+	if (err == ECONNRESET)
+		return WEIR_FAILED_RESET;
+	if (err == EHOSTUNREACH || err == ENETUNREACH || err == EHOSTDOWN)
+		return WEIR_FAILED_UNREACHABLE;
+	return err ? WEIR_FAILED_OTHER : WEIR_FAILED_ABORTED;
+}
+
+static __always_inline void account_failed(struct weir_conn *conn, enum weir_failure why)
+{
+	struct weir_flow *flow = account_start(conn);
+
+	if (flow && why < WEIR_FAILED_MAX)
+		__sync_fetch_and_add(&flow->failed[why], 1);
+}
+
+#endif

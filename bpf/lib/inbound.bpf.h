@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Building the question about an inbound connection. Asked twice: at the SYN, to steer it
+ * (lookup.bpf.c), and when it is established, to know how it came (sockops.bpf.c).
+ */
+#ifndef WEIR_BPF_INBOUND_H
+#define WEIR_BPF_INBOUND_H
+
+#include "bpf/lib/pod.bpf.h"
+#include "bpf/lib/policy.bpf.h"
+#include "maps/decide.h"
+
+static __always_inline void inbound_ask(struct weir_syn *syn, const struct weir_pod *pod,
+					__u64 cookie, const struct weir_addr *remote,
+					const struct weir_endpoint *local)
+{
+	__builtin_memset(syn, 0, sizeof(*syn));
+	syn->port = local->port;
+	syn->v6 = !weir_addr_is_v4(&local->addr);
+	/* Not by the interface: for the pod's own address that is the one which owns the address.
+	 */
+	syn->lo = weir_addr_is_loopback(remote) || weir_addr_is_loopback(&local->addr) ||
+		  pod_has_addr(cookie, remote);
+	if (syn->lo)
+		return;
+	if (pod->flags & WEIR_POD_IN_PORTS_EXCLUDE)
+		syn->port_excluded =
+			policy_has_port(pod, cookie, WEIR_LIST_IN_PORT_EXCLUDE, syn->port);
+	if (pod->flags & WEIR_POD_IN_PORTS)
+		syn->port_included =
+			policy_has_port(pod, cookie, WEIR_LIST_IN_PORT_INCLUDE, syn->port);
+	if (pod->flags & WEIR_POD_IN_SOURCES_EXCLUDE)
+		syn->source_excluded =
+			policy_has_addr(pod, cookie, WEIR_LIST_IN_SOURCE_EXCLUDE, remote);
+}
+
+#endif

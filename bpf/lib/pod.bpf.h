@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Whose socket is it: the pod of a network namespace, the owner of a socket. */
+#ifndef WEIR_BPF_POD_H
+#define WEIR_BPF_POD_H
+
+#include <bpf/bpf_core_read.h>
+
+#include "bpf/kernel_types.h"
+#include "bpf/maps.bpf.h"
+
+static __always_inline const struct weir_pod *pod_of(__u64 netns_cookie)
+{
+	struct weir_netns key = { .cookie = netns_cookie };
+
+	return bpf_map_lookup_elem(&weir_pods, &key);
+}
+
+static __always_inline int pod_has_addr(__u64 netns_cookie, const struct weir_addr *addr)
+{
+	struct weir_local_addr key = { .netns_cookie = netns_cookie, .addr = *addr };
+
+	return bpf_map_lookup_elem(&weir_local, &key) != 0;
+}
+
+struct owner {
+	__u32 uid;
+	__u32 gid;
+	__u8 known;
+};
+
+/*
+ * The owner as xt_owner sees it: the file system ids of whoever opened the socket, kept in its
+ * file's credentials, not those of the caller (bpf_get_current_uid_gid). A kernel socket has no
+ * file.
+ */
+static __always_inline struct owner socket_owner(struct bpf_sock *sk)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct owner owner = {};
+	struct socket *socket;
+	struct file *file;
+
+	if (!tp)
+		return owner;
+	socket = tp->inet_conn.icsk_inet.sk.sk_socket;
+	if (!socket)
+		return owner;
+	file = socket->file;
+	if (!file)
+		return owner;
+	owner.uid = file->f_cred->fsuid.val;
+	owner.gid = file->f_cred->fsgid.val;
+	owner.known = 1;
+	return owner;
+}
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Between the kernel's socket addresses and weir's. */
+#ifndef WEIR_BPF_SOCKADDR_H
+#define WEIR_BPF_SOCKADDR_H
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/kernel_types.h"
+#include "maps/addr.h"
+
+static __always_inline void sockaddr_user6(struct bpf_sock_addr *ctx, struct weir_addr *addr)
+{
+	weir_addr_from_words(addr, ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
+			     ctx->user_ip6[3]);
+}
+
+static __always_inline void sockaddr_source6(struct bpf_sock_addr *ctx, struct weir_addr *addr)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	weir_addr_from_words(addr, sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3]);
+}
+
+/*
+ * A connect() to 0.0.0.0 or :: goes to this host: to the bound source if there is one
+ * (ip_route_output_key_hash()), else to loopback (tcp_v6_connect()).
+ */
+static __always_inline void sockaddr_resolve_any(struct weir_addr *dst, const struct weir_addr *src,
+						 int v6)
+{
+	if (!weir_addr_is_any(dst))
+		return;
+	if (!weir_addr_is_any(src) && !v6) {
+		*dst = *src;
+	} else if (v6 && (weir_addr_is_any(src) || !weir_addr_is_v4(src)) && !dst->ip[10]) {
+		__builtin_memset(dst, 0, sizeof(*dst));
+		dst->ip[15] = 1;
+	} else {
+		weir_addr_from_v4(dst, bpf_htonl(0x7f000001));
+	}
+}
+
+static __always_inline void sockaddr_set_loopback(struct weir_addr *addr, int v6)
+{
+	if (v6) {
+		__builtin_memset(addr, 0, sizeof(*addr));
+		addr->ip[15] = 1;
+	} else {
+		weir_addr_from_v4(addr, bpf_htonl(0x7f000001));
+	}
+}
+
+/*
+ * Works for connect and getpeername alike. `family` is the hook's, a constant: the verifier lets a
+ * hook touch the fields of its own family alone.
+ */
+static __always_inline void sockaddr_set_destination(struct bpf_sock_addr *ctx, int family,
+						     const struct weir_addr *addr, __u16 port)
+{
+	if (family == AF_INET) {
+		ctx->user_ip4 = weir_addr_word(addr, 3);
+	} else {
+		ctx->user_ip6[0] = weir_addr_word(addr, 0);
+		ctx->user_ip6[1] = weir_addr_word(addr, 1);
+		ctx->user_ip6[2] = weir_addr_word(addr, 2);
+		ctx->user_ip6[3] = weir_addr_word(addr, 3);
+	}
+	ctx->user_port = bpf_htons(port);
+}
+
+/* Binds the socket's source without a port. 0 or -errno; the address must be the pod's. */
+static __always_inline long sockaddr_bind(struct bpf_sock_addr *ctx, int family,
+					  const struct weir_addr *addr)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET };
+	struct sockaddr_in6 sin6 = { .sin6_family = AF_INET6 };
+
+	if (family == AF_INET) {
+		sin.sin_addr.s_addr = weir_addr_word(addr, 3);
+		return bpf_bind(ctx, (struct sockaddr *)&sin, sizeof(sin));
+	}
+	__builtin_memcpy(&sin6.sin6_addr, addr->ip, sizeof(addr->ip));
+	return bpf_bind(ctx, (struct sockaddr *)&sin6, sizeof(sin6));
+}
+
+/* Does anything listen on loopback:port in the caller's network namespace? */
+static __always_inline int sockaddr_listens(struct bpf_sock_addr *ctx, int v6, __u16 port)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	__u32 size;
+	int listens;
+
+	if (v6) {
+		tuple.ipv6.saddr[3] = bpf_htonl(1);
+		tuple.ipv6.daddr[3] = bpf_htonl(1);
+		tuple.ipv6.dport = bpf_htons(port);
+		size = sizeof(tuple.ipv6);
+	} else {
+		tuple.ipv4.saddr = bpf_htonl(0x7f000001);
+		tuple.ipv4.daddr = bpf_htonl(0x7f000001);
+		tuple.ipv4.dport = bpf_htons(port);
+		size = sizeof(tuple.ipv4);
+	}
+	sk = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	listens = sk->state == BPF_TCP_LISTEN;
+	bpf_sk_release(sk);
+	return listens;
+}
+
+/*
+ * The return value of a hook that refuses. bpf_set_retval() gives connect() its errno since 5.18
+ * (b44123b4a3dc); before, it is EPERM.
+ */
+static __always_inline int sockaddr_refused(void)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_set_retval))
+		bpf_set_retval(-ECONNREFUSED);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Counting what was decided and what was lost. A miss here never changes a verdict. */
+#ifndef WEIR_BPF_STATS_H
+#define WEIR_BPF_STATS_H
+
+#include "bpf/maps.bpf.h"
+
+static __always_inline void stats_count(enum weir_counter counter)
+{
+	__u32 index = counter;
+	__u64 *value = bpf_map_lookup_elem(&weir_counters, &index);
+
+	if (value)
+		__sync_fetch_and_add(value, 1);
+}
+
+static __always_inline void stats_verdict(const struct weir_pod *pod, enum weir_direction direction,
+					  enum weir_verdict verdict, enum weir_reason reason)
+{
+	struct weir_verdict_key key = {
+		.workload = pod->workload,
+		.direction = direction,
+		.verdict = verdict,
+		.reason = reason,
+	};
+	__u64 *count = bpf_map_lookup_elem(&weir_verdicts, &key);
+	__u64 zero = 0;
+
+	if (!count) {
+		bpf_map_update_elem(&weir_verdicts, &key, &zero, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&weir_verdicts, &key);
+	}
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	else
+		stats_count(WEIR_COUNTER_VERDICT_LOST);
+}
+
+#endif

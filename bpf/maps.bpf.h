@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The maps, by name and type. They are defined once, in maps.bpf.c; what a key asks and a value
+ * answers stands in the header of maps/ that the type comes from.
+ */
+#ifndef WEIR_BPF_MAPS_H
+#define WEIR_BPF_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "maps/conn.h"
+#include "maps/flow.h"
+#include "maps/origdst.h"
+#include "maps/pod.h"
+#include "maps/policy.h"
+
+/*
+ * Sizes are what one node needs with room to spare; nothing is preallocated but weir_origdst,
+ * which is written while a SYN is on its way and must not fail for want of memory.
+ */
+#define WEIR_HASH(name, key_type, value_type, entries, flags) \
+	struct name##_map {                                   \
+		__uint(type, BPF_MAP_TYPE_HASH);              \
+		__type(key, key_type);                        \
+		__type(value, value_type);                    \
+		__uint(max_entries, entries);                 \
+		__uint(map_flags, flags);                     \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);          \
+	};                                                    \
+	extern struct name##_map name SEC(".maps")
+
+#define WEIR_TRIE(name, key_type, value_type, entries) \
+	struct name##_map {                            \
+		__uint(type, BPF_MAP_TYPE_LPM_TRIE);   \
+		__type(key, key_type);                 \
+		__type(value, value_type);             \
+		__uint(max_entries, entries);          \
+		__uint(map_flags, BPF_F_NO_PREALLOC);  \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);   \
+	};                                             \
+	extern struct name##_map name SEC(".maps")
+
+#define WEIR_ARRAY(name, value_type, entries)        \
+	struct name##_map {                          \
+		__uint(type, BPF_MAP_TYPE_ARRAY);    \
+		__type(key, __u32);                  \
+		__type(value, value_type);           \
+		__uint(max_entries, entries);        \
+		__uint(pinning, LIBBPF_PIN_BY_NAME); \
+	};                                           \
+	extern struct name##_map name SEC(".maps")
+
+WEIR_HASH(weir_pods, struct weir_netns, struct weir_pod, 4096, BPF_F_NO_PREALLOC);
+WEIR_HASH(weir_pod_names, struct weir_netns, struct weir_pod_names, 4096, BPF_F_NO_PREALLOC);
+WEIR_HASH(weir_seen, struct weir_port_key, __u32, 8192, BPF_F_NO_PREALLOC);
+WEIR_HASH(weir_local, struct weir_local_addr, __u32, 16384, BPF_F_NO_PREALLOC);
+WEIR_TRIE(weir_ports, struct weir_port_entry, struct weir_present, 262144);
+WEIR_TRIE(weir_cidrs, struct weir_cidr_entry, struct weir_present, 262144);
+WEIR_HASH(weir_origdst, struct weir_origdst_key, struct weir_origdst, 16384, 0);
+WEIR_HASH(weir_names, __u32, struct weir_name, 65536, BPF_F_NO_PREALLOC);
+WEIR_HASH(weir_peers, struct weir_addr, struct weir_peer, 131072, BPF_F_NO_PREALLOC);
+WEIR_HASH(weir_flows, struct weir_flow_key, struct weir_flow, 65536, BPF_F_NO_PREALLOC);
+WEIR_HASH(weir_verdicts, struct weir_verdict_key, __u64, 16384, BPF_F_NO_PREALLOC);
+WEIR_ARRAY(weir_named_ports, __u64, WEIR_NAMED_PORT_WORDS);
+WEIR_ARRAY(weir_counters, __u64, WEIR_COUNTER_MAX);
+
+/* Must never have a program attached: its sockets are listeners, and stay plain TCP sockets. */
+struct weir_listeners_map {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__type(key, struct weir_listener_key);
+	__type(value, __u64);
+	__uint(max_entries, 65536);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+};
+extern struct weir_listeners_map weir_listeners SEC(".maps");
+
+struct weir_conns_map {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__type(key, int);
+	__type(value, struct weir_conn);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+};
+extern struct weir_conns_map weir_conns SEC(".maps");
+
+#endif

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * The life of a TCP socket. A redirected SYN publishes what was dialled; the proxy's end claims it.
+ * A listener of the proxy is recorded, so that inbound SYNs can be steered to it. Opening, failing
+ * and closing feed the accounting.
+ *
+ * Sockets of strangers fall through: they have no storage and their network namespace no pod.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/kernel_types.h"
+#include "bpf/lib/account.bpf.h"
+#include "bpf/lib/endpoint.bpf.h"
+#include "bpf/lib/inbound.bpf.h"
+#include "bpf/lib/pod.bpf.h"
+#include "maps/decide.h"
+
+static __always_inline void local_endpoint(struct bpf_sock_ops *ctx, struct weir_endpoint *e)
+{
+	endpoint_set(e, ctx->family, ctx->local_ip4, ctx->local_ip6, ctx->local_port);
+}
+
+static __always_inline void remote_endpoint(struct bpf_sock_ops *ctx, struct weir_endpoint *e)
+{
+	endpoint_set(e, ctx->family, ctx->remote_ip4, ctx->remote_ip6, bpf_ntohl(ctx->remote_port));
+}
+
+/* The flags are one word per socket that all programs share. */
+static __always_inline void watch_states(struct bpf_sock_ops *ctx)
+{
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+static __always_inline void publish(struct bpf_sock_ops *ctx, struct weir_conn *conn)
+{
+	struct weir_origdst_key key = { .netns_cookie = bpf_get_netns_cookie(ctx) };
+	struct weir_origdst value = { .dialled = conn->dialled,
+				      .proxy_port = conn->proxy_port,
+				      .socket_cookie = bpf_get_socket_cookie(ctx) };
+
+	local_endpoint(ctx, &key.source);
+	if (bpf_map_update_elem(&weir_origdst, &key, &value, BPF_ANY)) {
+		stats_count(WEIR_COUNTER_ORIGDST_LOST);
+		return;
+	}
+	conn->flags |= WEIR_CONN_PUBLISHED;
+}
+
+/* Deletes what publish() left if nobody claimed it. */
+static __always_inline void withdraw(struct bpf_sock_ops *ctx, struct weir_conn *conn)
+{
+	struct weir_origdst_key key = { .netns_cookie = bpf_get_netns_cookie(ctx) };
+	struct weir_origdst *value;
+
+	if (!(conn->flags & WEIR_CONN_PUBLISHED))
+		return;
+	conn->flags &= ~WEIR_CONN_PUBLISHED;
+	local_endpoint(ctx, &key.source);
+	value = bpf_map_lookup_elem(&weir_origdst, &key);
+	if (value && value->socket_cookie == bpf_get_socket_cookie(ctx))
+		bpf_map_delete_elem(&weir_origdst, &key);
+}
+
+static __always_inline int on_connect(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct weir_conn *conn;
+
+	if (!sk)
+		return 1;
+	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
+	if (!conn)
+		return 1;
+	watch_states(ctx);
+	if (conn->flags & WEIR_CONN_REDIRECTED)
+		publish(ctx, conn);
+	return 1;
+}
+
+static __always_inline int on_connected(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	const struct weir_pod *pod;
+	struct weir_conn *conn;
+
+	if (!sk)
+		return 1;
+	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
+	if (!conn)
+		return 1;
+	if (conn->flags & WEIR_CONN_COUNTED)
+		account_opened(conn);
+	if (!(conn->flags & WEIR_CONN_REDIRECTED))
+		return 1;
+	pod = pod_of(bpf_get_netns_cookie(ctx));
+	if (pod)
+		stats_verdict(pod, WEIR_OUTBOUND, WEIR_REDIRECT, conn->reason);
+	return 1;
+}
+
+/* 1 when this connection was redirected to here; its original destination moves into conn. */
+static __always_inline int claim(struct weir_conn *conn, __u64 cookie,
+				 const struct weir_endpoint *local,
+				 const struct weir_endpoint *remote)
+{
+	struct weir_origdst_key key = { .netns_cookie = cookie, .source = *remote };
+	struct weir_origdst *value = bpf_map_lookup_elem(&weir_origdst, &key);
+
+	if (!value || value->proxy_port != local->port)
+		return 0;
+	conn->dialled = value->dialled;
+	conn->proxy_port = value->proxy_port;
+	conn->flags |= WEIR_CONN_REDIRECTED;
+	bpf_map_delete_elem(&weir_origdst, &key);
+	return 1;
+}
+
+static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
+{
+	__u64 cookie = bpf_get_netns_cookie(ctx);
+	const struct weir_pod *pod = pod_of(cookie);
+	struct weir_endpoint local = {}, remote = {};
+	struct bpf_sock *sk = ctx->sk;
+	struct weir_answer answer;
+	struct weir_conn *conn;
+	struct weir_syn syn;
+
+	if (!pod || !sk)
+		return 1;
+	conn = bpf_sk_storage_get(&weir_conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!conn) {
+		stats_count(WEIR_COUNTER_UNTRACKED_SOCKETS);
+		return 1;
+	}
+	__builtin_memset(conn, 0, sizeof(*conn));
+	local_endpoint(ctx, &local);
+	remote_endpoint(ctx, &remote);
+	watch_states(ctx);
+	if (claim(conn, cookie, &local, &remote))
+		return 1;
+	inbound_ask(&syn, pod, cookie, &remote.addr, &local);
+	if (syn.lo)
+		return 1; /* within the pod: its other end is counted, if any */
+	answer = weir_decide_inbound(pod, &syn);
+	if (pod->mode != WEIR_MODE_OBSERVE)
+		stats_verdict(pod, WEIR_INBOUND, answer.verdict, answer.reason);
+	conn->reason = answer.reason;
+	conn->flags |= WEIR_CONN_COUNTED;
+	conn->flow.workload = pod->workload;
+	conn->flow.port = account_port(local.port);
+	conn->flow.direction = WEIR_INBOUND;
+	conn->flow.via = answer.verdict == WEIR_REDIRECT ? WEIR_VIA_PROXY : WEIR_VIA_DIRECT;
+	account_peer(&conn->flow, &remote.addr);
+	conn->flow.service = WEIR_ID_NONE;
+	account_opened(conn);
+	return 1;
+}
+
+/*
+ * Redirect brings a connection to the address of the interface that it came in by, so a listener
+ * on loopback alone gets none of it. Slots are taken from the front; when all are taken the
+ * newest listener replaces one by its number, so that a proxy which restarts is always found.
+ */
+static __always_inline int on_listen(struct bpf_sock_ops *ctx)
+{
+	struct weir_port_key seen = { .netns_cookie = bpf_get_netns_cookie(ctx),
+				      .port = ctx->local_port };
+	const struct weir_pod *pod = pod_of(seen.netns_cookie);
+	struct weir_listener_key key = { .netns_cookie = seen.netns_cookie,
+					 .port = seen.port,
+					 .v6 = ctx->family == AF_INET6 };
+	struct weir_endpoint local = {};
+	__u32 one = 1;
+
+	if (!pod || pod->mode != WEIR_MODE_CAPTURE)
+		return 1;
+	if (seen.port != pod->inbound_port && seen.port != pod->outbound_port)
+		return 1;
+	bpf_map_update_elem(&weir_seen, &seen, &one, BPF_ANY);
+	local_endpoint(ctx, &local);
+	if (seen.port != pod->inbound_port || weir_addr_is_loopback(&local.addr))
+		return 1;
+	for (int slot = 0; slot < WEIR_LISTENER_SLOTS; slot++) {
+		key.slot = slot;
+		if (!bpf_sock_hash_update(ctx, &weir_listeners, &key, BPF_NOEXIST))
+			return 1;
+	}
+	key.slot = bpf_get_socket_cookie(ctx) % WEIR_LISTENER_SLOTS;
+	if (bpf_sock_hash_update(ctx, &weir_listeners, &key, BPF_ANY))
+		stats_count(WEIR_COUNTER_LISTENER_LOST);
+	return 1;
+}
+
+/* An attempt that failed; a closed port on loopback means that no proxy is there to take it. */
+static __always_inline void on_failed(struct bpf_sock_ops *ctx, struct weir_conn *conn, int err)
+{
+	enum weir_failure why = account_failure(err);
+	struct weir_port_key key = { .netns_cookie = bpf_get_netns_cookie(ctx),
+				     .port = conn->proxy_port };
+	const struct weir_pod *pod = pod_of(key.netns_cookie);
+
+	if (conn->flags & WEIR_CONN_COUNTED)
+		account_failed(conn, why);
+	if (!pod || !(conn->flags & WEIR_CONN_REDIRECTED))
+		return;
+	if (why != WEIR_FAILED_REFUSED)
+		stats_verdict(pod, WEIR_OUTBOUND, WEIR_REDIRECT, conn->reason);
+	else if (bpf_map_lookup_elem(&weir_seen, &key))
+		stats_verdict(pod, WEIR_OUTBOUND, WEIR_REFUSE, WEIR_REASON_PROXY_DOWN);
+	else
+		stats_verdict(pod, WEIR_OUTBOUND, WEIR_REFUSE, WEIR_REASON_BEFORE_PROXY);
+}
+
+static __always_inline int on_state(struct bpf_sock_ops *ctx)
+{
+	__u32 oldstate = ctx->args[0];
+	struct bpf_sock *sk = ctx->sk;
+	struct weir_conn *conn;
+	struct tcp_sock *tp;
+
+	if (ctx->args[1] != BPF_TCP_CLOSE || !sk)
+		return 1;
+	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
+	if (!conn)
+		return 1;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 1;
+	if (conn->flags & WEIR_CONN_ACTIVE)
+		withdraw(ctx, conn);
+	if (conn->flags & WEIR_CONN_OPENED) {
+		struct weir_flow *flow;
+
+		conn->flags &= ~WEIR_CONN_OPENED;
+		account_fold(conn, tp, oldstate, 1);
+		flow = account_flow(&conn->flow);
+		if (flow)
+			__sync_fetch_and_add(&flow->closed, 1);
+	} else if (oldstate == BPF_TCP_SYN_SENT) {
+		on_failed(ctx, conn, tp->inet_conn.icsk_inet.sk.sk_err);
+	}
+	return 1;
+}
+
+SEC("sockops")
+int weir_sockops(struct bpf_sock_ops *ctx)
+{
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		return on_connect(ctx);
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		return on_connected(ctx);
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		return on_accepted(ctx);
+	case BPF_SOCK_OPS_TCP_LISTEN_CB:
+		return on_listen(ctx);
+	case BPF_SOCK_OPS_STATE_CB:
+		return on_state(ctx);
+	}
+	return 1;
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * getsockopt(SO_ORIGINAL_DST): answers what conntrack would have answered, for every connection of
+ * a captured pod. Redirected: what was dialled. Else, as conntrack does for a connection that no
+ * rule touched: the destination, which is the local address of the end that accepted.
+ */
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/kernel_types.h"
+#include "bpf/lib/endpoint.bpf.h"
+#include "bpf/lib/pod.bpf.h"
+#include "bpf/maps.bpf.h"
+
+#define PAGE_SIZE 4096
+
+/* A program that leaves a length beyond a page makes getsockopt() fail on 5.10; 0 keeps the
+ * kernel's answer. */
+static __always_inline int keep(struct bpf_sockopt *ctx)
+{
+	if (ctx->optlen > PAGE_SIZE)
+		ctx->optlen = 0;
+	return 1;
+}
+
+static __always_inline void local_endpoint(struct bpf_sock *sk, struct weir_endpoint *e)
+{
+	endpoint_set(e, sk->family, sk->src_ip4, sk->src_ip6, sk->src_port);
+}
+
+static __always_inline void remote_endpoint(struct bpf_sock *sk, struct weir_endpoint *e)
+{
+	endpoint_set(e, sk->family, sk->dst_ip4, sk->dst_ip6, bpf_ntohs(sk->dst_port));
+}
+
+/* 1 when the connection has an original destination that weir knows. */
+static __always_inline int original_destination(struct bpf_sockopt *ctx, struct bpf_sock *sk,
+						struct weir_endpoint *e)
+{
+	struct weir_conn *conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
+
+	if (conn && (conn->flags & WEIR_CONN_REDIRECTED))
+		*e = conn->dialled;
+	else if (conn && (conn->flags & WEIR_CONN_ACTIVE))
+		remote_endpoint(sk, e);
+	else if (conn || ctx->retval)
+		local_endpoint(sk, e);
+	else
+		return 0; /* older than weir, and conntrack has an answer of its own */
+	return 1;
+}
+
+static __always_inline int answer_v4(struct bpf_sockopt *ctx, const struct weir_endpoint *e)
+{
+	struct sockaddr_in *sin = ctx->optval;
+
+	if (!weir_addr_is_v4(&e->addr) || (void *)(sin + 1) > ctx->optval_end)
+		return keep(ctx);
+	__builtin_memset(sin, 0, sizeof(*sin));
+	sin->sin_family = AF_INET;
+	sin->sin_port = bpf_htons(e->port);
+	__builtin_memcpy(&sin->sin_addr, &e->addr.ip[12], 4);
+	if (ctx->optlen > PAGE_SIZE)
+		ctx->optlen = sizeof(*sin);
+	ctx->retval = 0;
+	return 1;
+}
+
+static __always_inline int answer_v6(struct bpf_sockopt *ctx, const struct weir_endpoint *e)
+{
+	struct sockaddr_in6 *sin6 = ctx->optval;
+
+	if (weir_addr_is_v4(&e->addr) || (void *)(sin6 + 1) > ctx->optval_end)
+		return keep(ctx);
+	__builtin_memset(sin6, 0, sizeof(*sin6));
+	sin6->sin6_family = AF_INET6;
+	sin6->sin6_port = bpf_htons(e->port);
+	__builtin_memcpy(&sin6->sin6_addr, e->addr.ip, 16);
+	if (ctx->optlen > PAGE_SIZE)
+		ctx->optlen = sizeof(*sin6);
+	ctx->retval = 0;
+	return 1;
+}
+
+SEC("cgroup/getsockopt")
+int weir_getsockopt(struct bpf_sockopt *ctx)
+{
+	struct weir_endpoint e = {};
+	const struct weir_pod *pod;
+	struct bpf_sock *sk = ctx->sk;
+
+	if (ctx->optname != SO_ORIGINAL_DST || (ctx->level != SOL_IP && ctx->level != SOL_IPV6))
+		return keep(ctx);
+	if (!sk || sk->protocol != IPPROTO_TCP || sk->state == BPF_TCP_CLOSE ||
+	    sk->state == BPF_TCP_LISTEN)
+		return keep(ctx);
+	pod = pod_of(bpf_get_netns_cookie(ctx));
+	if (!pod || pod->mode == WEIR_MODE_OBSERVE)
+		return keep(ctx);
+	if (!original_destination(ctx, sk, &e))
+		return keep(ctx);
+	return ctx->level == SOL_IP ? answer_v4(ctx, &e) : answer_v6(ctx, &e);
+}
