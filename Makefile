@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# make          build/weir and build/weir-cni
+# make demo     the main job on real input (KEEP=1 leaves the lab up)
+# make check    every test
+# make bench    the benchmarks
+# make install  DESTDIR= PREFIX=/usr
+
+VERSION := 0.1.0
+PREFIX  ?= /usr
+DESTDIR ?=
+CC      ?= cc
+CLANG   ?= clang
+BPFTOOL ?= $(shell command -v bpftool || echo /usr/sbin/bpftool)
+PYTHON  := /usr/bin/python3
+B       := build
+
+# scripts/setup leaves this behind when everything that it installs is there.
+SETUP := $(B)/.setup
+
+CFLAGS  ?= -O2 -g
+WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+ALL_CFLAGS = -std=gnu11 $(WARN) -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -I. -I$(B) $(CFLAGS)
+BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -I. \
+	     -I/usr/include/$(shell $(CC) -dumpmachine)
+LIBS    := -lbpf -lelf -lz -ljansson -lmicrohttpd
+
+# Everything that attaches to kubepods and lives once, and what is loaded once for each pod.
+BPF_MAIN  := maps connect sockopt sockops iter
+BPF_NETNS := maps lookup
+
+BASE  := $(wildcard base/*.c)
+AGENT := $(wildcard agent/*.c)
+EXPO  := $(wildcard exporter/*.c)
+CLI   := $(filter-out cli/cni.c,$(wildcard cli/*.c))
+obj    = $(patsubst %.c,$(B)/%.o,$(1))
+
+# Testable without a kernel: what the unit tests are linked with.
+PURE := $(BASE) agent/pod.c agent/object.c agent/workload.c agent/annotations.c agent/policy.c \
+	$(EXPO) $(filter-out cli/main.c,$(CLI))
+UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+
+.PHONY: all demo check check-unit check-style bench install clean clean-lab docs
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(SETUP) $(B)/weir $(B)/weir-cni
+
+$(SETUP): scripts/setup
+	scripts/setup
+	@mkdir -p $(B) && touch $@
+
+$(B)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/lib/*.h maps/*.h) | $(SETUP)
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+$(B)/bpf/weir.o: $(BPF_MAIN:%=$(B)/bpf/%.bpf.o)
+	$(BPFTOOL) gen object $@ $^
+
+$(B)/bpf/netns.o: $(BPF_NETNS:%=$(B)/bpf/%.bpf.o)
+	$(BPFTOOL) gen object $@ $^
+
+$(B)/weir.skel.h: $(B)/bpf/weir.o
+	$(BPFTOOL) gen skeleton $< name weir_bpf > $@
+
+$(B)/netns.skel.h: $(B)/bpf/netns.o
+	$(BPFTOOL) gen skeleton $< name netns_bpf > $@
+
+$(B)/%.o: %.c $(B)/weir.skel.h $(B)/netns.skel.h | $(SETUP)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+$(B)/weir: $(call obj,$(BASE) $(AGENT) $(EXPO) $(CLI))
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(B)/weir-cni: $(call obj,$(BASE) cli/cni.c)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -ljansson
+
+$(B)/tests/probe: tests/e2e/probe.c | $(SETUP)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -o $@ $<
+
+# Unit tests: one program a file, with the sanitizers.
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -g
+$(B)/san/%.o: %.c | $(SETUP)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SAN) -MMD -MP -c $< -o $@
+
+$(B)/san/libpure.a: $(patsubst %.c,$(B)/san/%.o,$(PURE))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/tests/test_%: $(B)/san/tests/unit/test_%.o $(B)/san/libpure.a
+	@mkdir -p $(@D)
+	$(CC) $(SAN) -o $@ $^ -lcmocka $(LIBS)
+
+# Tests that run inside BPF: a skeleton for each.
+$(B)/tests/%.skel.h: tests/bpf/%.bpf.c $(wildcard bpf/*.h bpf/lib/*.h maps/*.h tests/bpf/*.h) | $(SETUP)
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -c $< -o $(B)/tests/$*.bpf.o
+	$(BPFTOOL) gen skeleton $(B)/tests/$*.bpf.o name $*_bpf > $@
+
+$(B)/tests/test_bpf_%: tests/bpf/test_%.c $(B)/tests/%.skel.h
+	$(CC) $(ALL_CFLAGS) -I$(B)/tests -o $@ $< -lcmocka $(LIBS)
+
+BPF_TESTS := $(patsubst tests/bpf/test_%.c,$(B)/tests/test_bpf_%,$(wildcard tests/bpf/test_*.c))
+UNIT_BINS := $(UNIT:%=$(B)/tests/%)
+
+tests: all $(B)/tests/probe $(UNIT_BINS) $(BPF_TESTS)
+
+check: tests
+	scripts/check
+
+demo: all $(B)/tests/probe
+	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) scripts/demo $(if $(KEEP),--keep)
+
+bench: all $(B)/tests/probe
+	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/run.py
+
+install: all
+	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/sbin/weir
+	install -D -m 0755 $(B)/weir-cni $(DESTDIR)$(PREFIX)/lib/cni/weir-cni
+	install -D -m 0644 docs/man/weir.8 $(DESTDIR)$(PREFIX)/share/man/man8/weir.8
+	install -D -m 0644 docs/man/weir-cni.8 $(DESTDIR)$(PREFIX)/share/man/man8/weir-cni.8
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@PREFIX@|$(PREFIX)|g' deploy/systemd/weir.service.in \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/weir.service
+
+clean-lab:
+	PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests $(PYTHON) -m lab clean
+
+clean:
+	rm -rf $(B)

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent: one struct that owns everything, one event loop. Reading order: main.c (options, then
+ * start to end in agent_run()), reconcile.h (pods into the kernel), loader.h (programs and maps).
+ */
+#ifndef WEIR_AGENT_AGENT_H
+#define WEIR_AGENT_AGENT_H
+
+#include <stdbool.h>
+#include <time.h>
+
+#include "agent/loader.h"
+#include "agent/loop.h"
+#include "agent/names.h"
+#include "agent/reconcile.h"
+#include "agent/source.h"
+#include "exporter/collect.h"
+#include "exporter/http.h"
+
+struct agent_options {
+	const char *cgroup_root; /* NULL: the kubepods cgroup that is found */
+	bool allow_root_cgroup;
+	const char *bpf_dir;
+	const char *run_dir;
+	const char *pods_dir; /* NULL: none */
+	const char *node_name;
+	const char *mesh;
+	const char *listen_address;
+	const char *telemetry_path;
+	const char *web_config;
+};
+
+struct agent {
+	struct agent_options options;
+	char *cgroup_root; /* in use */
+	struct loop *loop;
+	struct loader *loader;
+	struct names *names;
+	struct source source;
+	struct reconciler *reconciler;
+	struct http *http;
+	struct exporter_source exporter;
+	int ctl_fd;
+	int signal_fd;
+	int reconcile_timer;
+	int http_timer;
+	bool ready; /* all hooks attached, known pods reconciled */
+	time_t started;
+	const char **notes; /* what this kernel lacks, and what is done instead */
+	size_t n_notes;
+};
+
+/* `weir agent`, as cli/commands.def names it. */
+int weir_agent_main(int argc, char **argv);
+
+/* Control socket RUNDIR/weir.sock (ctl.c). 0 or -errno with *ret_error. */
+int ctl_open(struct agent *agent, char **ret_error);
+void ctl_close(struct agent *agent);
+
+/* Metrics (metrics.c): what the exporter asks the agent for. */
+void metrics_init(struct agent *agent);
+
+/* What this kernel lacks (feature.c); fills notes. */
+void feature_probe(struct agent *agent);
+
+#endif

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/apply.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/map.h"
+#include "agent/netns.h"
+#include "base/buf.h"
+#include "maps/origdst.h"
+
+static bool get_pod(const struct loader *l, uint64_t cookie, struct weir_pod *ret)
+{
+	struct weir_netns key = { .cookie = cookie };
+
+	return bpf_map_lookup_elem(loader_map(l, "weir_pods"), &key, ret) == 0;
+}
+
+bool apply_captured(const struct loader *l, uint64_t cookie)
+{
+	struct weir_pod pod;
+
+	return get_pod(l, cookie, &pod) && pod.mode == WEIR_MODE_CAPTURE;
+}
+
+struct list_writer {
+	int fd;
+	int changes;
+	struct weir_port_entry key;
+};
+
+static int write_prefix(uint16_t prefix, int bits, void *arg)
+{
+	static const struct weir_present present = { .present = 1 };
+	struct list_writer *w = arg;
+	int err;
+
+	w->key.prefixlen = (__u32)(WEIR_LIST_BITS + bits);
+	w->key.port[0] = (__u8)(prefix >> 8);
+	w->key.port[1] = (__u8)prefix;
+	err = map_put(w->fd, &w->key, &present, sizeof(present));
+	if (err > 0)
+		w->changes += err;
+	return err < 0 ? err : 0;
+}
+
+static int write_ports(const struct loader *l, const struct placement *p, uint32_t generation)
+{
+	struct list_writer w = { .fd = loader_map(l, "weir_ports") };
+
+	for (size_t i = 0; i < p->policy->n_ports; i++) {
+		const struct port_range *range = &p->policy->ports[i];
+		int err;
+
+		w.key = (struct weir_port_entry){ .generation = generation,
+						  .netns_cookie = p->cookie,
+						  .list = range->list };
+		err = range_to_prefixes(range->lo, range->hi, write_prefix, &w);
+		if (err)
+			return err;
+	}
+	return w.changes;
+}
+
+static int write_cidrs(const struct loader *l, const struct placement *p, uint32_t generation)
+{
+	static const struct weir_present present = { .present = 1 };
+	int fd = loader_map(l, "weir_cidrs"), changes = 0;
+
+	for (size_t i = 0; i < p->policy->n_cidrs; i++) {
+		const struct cidr *c = &p->policy->cidrs[i];
+		struct weir_cidr_entry key = { .prefixlen = WEIR_LIST_BITS + c->bits,
+					       .generation = generation,
+					       .netns_cookie = p->cookie,
+					       .list = c->list,
+					       .addr = c->addr };
+		int err = map_put(fd, &key, &present, sizeof(present));
+
+		if (err < 0)
+			return err;
+		changes += err;
+	}
+	return changes;
+}
+
+static bool is_global(const struct weir_addr *a)
+{
+	bool link_local = weir_addr_is_v4(a) ? a->ip[12] == 169 && a->ip[13] == 254
+					     : a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
+
+	return !weir_addr_is_loopback(a) && !link_local && !weir_addr_is_any(a);
+}
+
+/* The pod's addresses as the kernel has them; its own source address where status has none yet. */
+static int write_addresses(const struct loader *l, const struct placement *p, struct weir_pod *pod)
+{
+	_cleanup_free_ struct weir_addr *list = NULL;
+	int fd = loader_map(l, "weir_local"), changes = 0;
+	static const __u32 one = 1;
+	size_t n = 0;
+	int err = netns_addresses(p->netns_fd, &list, &n);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < n; i++) {
+		struct weir_local_addr key = { .netns_cookie = p->cookie, .addr = list[i] };
+		struct weir_addr *source = weir_addr_is_v4(&list[i]) ? &pod->ip4 : &pod->ip6;
+
+		if (is_global(&list[i]) && weir_addr_is_any(source))
+			*source = list[i];
+		err = map_put(fd, &key, &one, sizeof(one));
+		if (err < 0)
+			return err;
+		changes += err;
+	}
+	return changes;
+}
+
+static int write_names(const struct loader *l, const struct placement *p)
+{
+	struct weir_pod_names *names = xcalloc(1, sizeof(*names));
+	struct weir_netns key = { .cookie = p->cookie };
+	int err;
+
+	strncpy(names->namespace, p->namespace, sizeof(names->namespace) - 1);
+	strncpy(names->name, p->name, sizeof(names->name) - 1);
+	strncpy(names->uid, p->uid, sizeof(names->uid) - 1);
+	strncpy(names->netns, p->netns, sizeof(names->netns) - 1);
+	names->mesh = p->policy->mesh;
+	memcpy(names->sources, p->policy->sources, sizeof(names->sources));
+	err = map_put(loader_map(l, "weir_pod_names"), &key, names, sizeof(*names));
+	free(names);
+	return err;
+}
+
+static int write_pod(const struct loader *l, uint64_t cookie, const struct weir_pod *pod)
+{
+	struct weir_netns key = { .cookie = cookie };
+
+	return map_put(loader_map(l, "weir_pods"), &key, pod, sizeof(*pod));
+}
+
+/* Adds a step's changes to the sum; its error ends the work. */
+#define STEP(sum, step)                    \
+	({                                 \
+		int changes_ = (step);     \
+		if (changes_ >= 0)         \
+			(sum) += changes_; \
+		changes_;                  \
+	})
+
+static int write_lists(const struct loader *l, const struct placement *p, struct weir_pod *pod)
+{
+	int sum = 0, err;
+
+	pod->generation = policy_generation(p->policy);
+	err = STEP(sum, write_ports(l, p, pod->generation));
+	if (err >= 0)
+		err = STEP(sum, write_cidrs(l, p, pod->generation));
+	if (err >= 0)
+		err = STEP(sum, write_addresses(l, p, pod));
+	return err < 0 ? err : sum;
+}
+
+/* The pod must not be let through unseen: what would have been captured is refused. */
+static int refuse_pod(struct loader *l, const struct placement *p, struct weir_pod *pod)
+{
+	pod->mode = WEIR_MODE_REFUSE;
+	write_names(l, p);
+	write_pod(l, p->cookie, pod);
+	return loader_attach_netns(l, p->netns_fd, p->cookie);
+}
+
+static char *explain_full(int err)
+{
+	if (err == -ENOSPC || err == -E2BIG)
+		return xstrdup("its port and address lists do not fit into weir's tables");
+	return xasprintf("its policy could not be written: %s", strerror(-err));
+}
+
+/* Steering needs the listeners that are there already; new ones record themselves. */
+static int steer(struct loader *l, const struct placement *p, bool changed, char **ret_error)
+{
+	int err;
+
+	if (p->policy->pod.mode == WEIR_MODE_OBSERVE) {
+		err = loader_detach_netns(l, p->cookie);
+		return err == -ENOENT ? 0 : 1;
+	}
+	err = changed ? loader_adopt_listeners(l, p->netns_fd) : 0;
+	if (!err)
+		err = loader_attach_netns(l, p->netns_fd, p->cookie);
+	if (err)
+		*ret_error = xasprintf("cannot steer inbound connections: %s", strerror(-err));
+	return err;
+}
+
+int apply_policy(struct loader *l, const struct placement *p, char **ret_error)
+{
+	struct weir_pod pod = p->policy->pod;
+	int sum = 0, err;
+
+	pod.workload = p->workload;
+	err = STEP(sum, write_lists(l, p, &pod));
+	if (err < 0) {
+		*ret_error = explain_full(err);
+		if (pod.mode != WEIR_MODE_OBSERVE && !apply_captured(l, p->cookie))
+			refuse_pod(l, p, &pod);
+		return err;
+	}
+	err = STEP(sum, write_names(l, p));
+	if (err >= 0)
+		err = STEP(sum, write_pod(l, p->cookie, &pod));
+	if (err < 0) {
+		*ret_error = explain_full(err);
+		return err;
+	}
+	err = STEP(sum, steer(l, p, sum > 0, ret_error));
+	return err < 0 ? err : sum;
+}
+
+int apply_removal(struct loader *l, uint64_t cookie)
+{
+	struct weir_netns key = { .cookie = cookie };
+
+	loader_detach_netns(l, cookie);
+	map_remove(loader_map(l, "weir_pods"), &key);
+	map_remove(loader_map(l, "weir_pod_names"), &key);
+	return 1;
+}
+
+static bool port_is_dead(const void *key, const void *value, void *ctx)
+{
+	const struct weir_port_entry *e = key;
+	struct weir_pod pod;
+
+	(void)value;
+	return !get_pod(ctx, e->netns_cookie, &pod) || pod.generation != e->generation;
+}
+
+static bool cidr_is_dead(const void *key, const void *value, void *ctx)
+{
+	const struct weir_cidr_entry *e = key;
+	struct weir_pod pod;
+
+	(void)value;
+	return !get_pod(ctx, e->netns_cookie, &pod) || pod.generation != e->generation;
+}
+
+static bool addr_is_dead(const void *key, const void *value, void *ctx)
+{
+	struct weir_pod pod;
+
+	(void)value;
+	return !get_pod(ctx, ((const struct weir_local_addr *)key)->netns_cookie, &pod);
+}
+
+static bool seen_is_dead(const void *key, const void *value, void *ctx)
+{
+	struct weir_pod pod;
+
+	(void)value;
+	return !get_pod(ctx, ((const struct weir_port_key *)key)->netns_cookie, &pod);
+}
+
+int apply_prune(const struct loader *l)
+{
+	static const struct {
+		const char *map;
+		size_t key_size, value_size;
+		bool (*dead)(const void *key, const void *value, void *ctx);
+	} prunes[] = {
+		{ "weir_ports", sizeof(struct weir_port_entry), sizeof(struct weir_present),
+		  port_is_dead },
+		{ "weir_cidrs", sizeof(struct weir_cidr_entry), sizeof(struct weir_present),
+		  cidr_is_dead },
+		{ "weir_local", sizeof(struct weir_local_addr), sizeof(__u32), addr_is_dead },
+		{ "weir_seen", sizeof(struct weir_port_key), sizeof(__u32), seen_is_dead },
+	};
+	int sum = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(prunes); i++) {
+		int n = map_prune(loader_map(l, prunes[i].map), prunes[i].key_size,
+				  prunes[i].value_size, prunes[i].dead, (void *)l);
+
+		if (n < 0)
+			return n;
+		sum += n;
+	}
+	return sum;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writes one pod into the kernel, or takes it out. The order keeps every moment safe: lists before
+ * the policy that asks them, listeners before SYNs are steered to them.
+ */
+#ifndef WEIR_AGENT_APPLY_H
+#define WEIR_AGENT_APPLY_H
+
+#include "agent/loader.h"
+#include "agent/policy.h"
+
+/* What is to be put in force in one network namespace. */
+struct placement {
+	int netns_fd;
+	uint64_t cookie;
+	uint32_t workload;
+	const struct policy *policy;
+	const char *namespace, *name, *uid, *netns;
+};
+
+/* Is a policy in force there that redirects? */
+bool apply_captured(const struct loader *loader, uint64_t cookie);
+
+/*
+ * Returns the number of changes, or -errno with *ret_error set. When the lists do not fit, the
+ * policy in force before stays; without one the pod is refused what it would have had captured.
+ */
+int apply_policy(struct loader *loader, const struct placement *p, char **ret_error);
+int apply_removal(struct loader *loader, uint64_t cookie);
+
+/* Removes entries that belong to no pod or to a superseded policy. Changes or -errno. */
+int apply_prune(const struct loader *loader);
+
+#endif

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/loader.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "agent/netns.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "netns.skel.h"
+#include "weir.skel.h"
+
+/*
+ * The hooks at the kubepods cgroup, in the order of attaching: who reads what another one writes
+ * comes before it, so that an upgrade never meets an answer without its question.
+ */
+static const struct hook {
+	const char *name; /* below BPFDIR/links */
+	const char *program;
+} hooks[] = {
+	{ "getsockopt", "weir_getsockopt" },  { "getpeername4", "weir_peername4" },
+	{ "getpeername6", "weir_peername6" }, { "sockops", "weir_sockops" },
+	{ "connect4", "weir_connect4" },      { "connect6", "weir_connect6" },
+};
+
+struct loader {
+	char *bpf_dir;
+	int lock_fd; /* BPFDIR itself, locked while this process lives */
+	int cgroup_fd;
+	struct weir_bpf *skel;
+	struct bpf_link *links[ARRAY_SIZE(hooks)];
+	struct bpf_link *fold;
+	struct bpf_link *adopt;
+	uint64_t *fresh; /* cookies whose link already runs this agent's program */
+	size_t n_fresh;
+};
+
+static int log_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+
+	if (level == LIBBPF_DEBUG || !log_enabled(LOG_DEBUG))
+		return 0;
+	buf_vprintf(&b, fmt, args);
+	while (b.len && b.data[b.len - 1] == '\n')
+		b.data[--b.len] = '\0';
+	log_debug("libbpf", "text", buf_text(&b), NULL);
+	return 0;
+}
+
+/* bpf_dir need not exist, but what exists of it must lie on a bpffs. */
+static bool on_bpffs(const char *path)
+{
+	_cleanup_free_ char *p = xstrdup(path);
+	struct statfs fs;
+
+	while (statfs(p, &fs) < 0) {
+		char *slash = strrchr(p, '/');
+
+		if (errno != ENOENT || !slash || slash == p)
+			return false;
+		*slash = '\0';
+	}
+	return (unsigned long)fs.f_type == BPF_FS_MAGIC;
+}
+
+static int prepare_dir(struct loader *l, char **ret_error)
+{
+	static const char *const sub[] = { "links", "netns" };
+	int err;
+
+	if (!on_bpffs(l->bpf_dir)) {
+		*ret_error = xasprintf(
+			"--bpf-dir=%s is not on a bpffs: mount one (mount -t bpf bpf /sys/fs/bpf)",
+			l->bpf_dir);
+		return -ENODEV;
+	}
+	err = make_dirs(l->bpf_dir, 0700);
+	for (size_t i = 0; !err && i < ARRAY_SIZE(sub); i++) {
+		_cleanup_free_ char *path = xasprintf("%s/%s", l->bpf_dir, sub[i]);
+
+		err = make_dirs(path, 0700);
+	}
+	if (err)
+		*ret_error = xasprintf("cannot make %s: %s", l->bpf_dir, strerror(-err));
+	return err;
+}
+
+static int lock_dir(struct loader *l, char **ret_error)
+{
+	l->lock_fd = open(l->bpf_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (l->lock_fd >= 0 && flock(l->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (l->lock_fd >= 0 && errno == EWOULDBLOCK) {
+		*ret_error =
+			xasprintf("another weir agent already uses --bpf-dir=%s: stop it first, "
+				  "or give this one a directory of its own",
+				  l->bpf_dir);
+		return -EBUSY;
+	}
+	*ret_error = xasprintf("cannot lock %s: %s", l->bpf_dir, strerror(errno));
+	return -errno;
+}
+
+static const char *load_hint(int err)
+{
+	if (err == -EPERM || err == -EACCES)
+		return "run as root or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN";
+	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
+		return "this kernel has no BTF (/sys/kernel/btf/vmlinux): one with "
+		       "CONFIG_DEBUG_INFO_BTF is needed";
+	if (err == -EINVAL)
+		return "maps of an incompatible version may be pinned there: weir cleanup removes "
+		       "them";
+	return "weir check tells what this kernel lacks";
+}
+
+static int load(struct loader *l, char **ret_error)
+{
+	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = l->bpf_dir);
+	int err;
+
+	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
+	libbpf_set_print(log_libbpf);
+	l->skel = weir_bpf__open_opts(&opts);
+	err = l->skel ? weir_bpf__load(l->skel) : -errno;
+	if (err)
+		*ret_error = xasprintf("cannot load BPF programs: %s; %s", strerror(-err),
+				       load_hint(err));
+	return err;
+}
+
+/* Adopts the pinned link if it is attached to this cgroup and alive; NULL if not. */
+static struct bpf_link *open_link(const char *path, struct bpf_program *prog, uint64_t cgroup_id)
+{
+	struct bpf_link_info info = { 0 };
+	__u32 len = sizeof(info);
+	struct bpf_link *link = bpf_link__open(path);
+
+	if (!link)
+		return NULL;
+	if (bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &len) == 0 &&
+	    info.cgroup.cgroup_id == cgroup_id && bpf_link__update_program(link, prog) == 0)
+		return link;
+	bpf_link__detach(link);
+	bpf_link__unpin(link);
+	bpf_link__destroy(link);
+	return NULL;
+}
+
+/* A cgroup's id is the inode number of its directory. */
+static uint64_t cgroup_id(int cgroup_fd)
+{
+	struct stat st;
+
+	return fstat(cgroup_fd, &st) == 0 ? st.st_ino : 0;
+}
+
+static int attach_hook(struct loader *l, size_t i)
+{
+	_cleanup_free_ char *path = xasprintf("%s/links/%s", l->bpf_dir, hooks[i].name);
+	struct bpf_program *prog = bpf_object__find_program_by_name(l->skel->obj, hooks[i].program);
+	int err;
+
+	l->links[i] = open_link(path, prog, cgroup_id(l->cgroup_fd));
+	if (l->links[i])
+		return 0;
+	l->links[i] = bpf_program__attach_cgroup(prog, l->cgroup_fd);
+	if (!l->links[i])
+		return -errno;
+	err = bpf_link__pin(l->links[i], path);
+	return err;
+}
+
+static int attach_hooks(struct loader *l, const char *cgroup_root, char **ret_error)
+{
+	l->cgroup_fd = open(cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (l->cgroup_fd < 0) {
+		*ret_error =
+			xasprintf("cannot open --cgroup-root=%s: %s", cgroup_root, strerror(errno));
+		return -errno;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
+		int err = attach_hook(l, i);
+
+		if (!err)
+			continue;
+		*ret_error = xasprintf(
+			"cannot attach %s to %s: %s%s", hooks[i].name, cgroup_root, strerror(-err),
+			err == -EPERM
+				? "; a program at an ancestor may forbid it: weir check names it"
+				: "");
+		return err;
+	}
+	return 0;
+}
+
+static int attach_iterators(struct loader *l, char **ret_error)
+{
+	union bpf_iter_link_info info = { .map.map_fd = bpf_map__fd(l->skel->maps.weir_conns) };
+	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info,
+			    .link_info_len = sizeof(info));
+
+	l->fold = bpf_program__attach_iter(l->skel->progs.weir_fold, &opts);
+	if (l->fold)
+		l->adopt = bpf_program__attach_iter(l->skel->progs.weir_adopt, NULL);
+	if (l->adopt)
+		return 0;
+	*ret_error = xasprintf("cannot attach iterators: %s", strerror(errno));
+	return -errno;
+}
+
+int loader_open(const char *bpf_dir, const char *cgroup_root, struct loader **ret, char **ret_error)
+{
+	struct loader *l = xcalloc(1, sizeof(*l));
+	int err;
+
+	l->bpf_dir = xstrdup(bpf_dir);
+	l->lock_fd = l->cgroup_fd = -1;
+	err = prepare_dir(l, ret_error);
+	if (!err)
+		err = lock_dir(l, ret_error);
+	if (!err)
+		err = load(l, ret_error);
+	if (!err)
+		err = attach_hooks(l, cgroup_root, ret_error);
+	if (!err)
+		err = attach_iterators(l, ret_error);
+	if (err) {
+		loader_free(l);
+		return err;
+	}
+	*ret = l;
+	return 0;
+}
+
+/* Gives up the handles; what is pinned stays attached. */
+void loader_free(struct loader *l)
+{
+	if (!l)
+		return;
+	bpf_link__destroy(l->fold);
+	bpf_link__destroy(l->adopt);
+	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
+		bpf_link__destroy(l->links[i]);
+	weir_bpf__destroy(l->skel);
+	close_fd(&l->cgroup_fd);
+	close_fd(&l->lock_fd);
+	free(l->fresh);
+	free(l->bpf_dir);
+	free(l);
+}
+
+int loader_map(const struct loader *l, const char *name)
+{
+	int fd = bpf_object__find_map_fd_by_name(l->skel->obj, name);
+
+	return fd >= 0 ? fd : -ENOENT;
+}
+
+void loader_each_map(const struct loader *l, void (*fn)(const char *name, int fd, void *ctx),
+		     void *ctx)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, l->skel->obj) if (!strncmp(bpf_map__name(map), "weir_", 5))
+		fn(bpf_map__name(map), bpf_map__fd(map), ctx);
+}
+
+void loader_each_hook(const struct loader *l,
+		      void (*fn)(const char *name, bool attached, void *ctx), void *ctx)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
+		struct bpf_link_info info = { 0 };
+		__u32 len = sizeof(info);
+		bool attached = l->links[i] &&
+				!bpf_obj_get_info_by_fd(bpf_link__fd(l->links[i]), &info, &len) &&
+				info.cgroup.cgroup_id;
+
+		fn(hooks[i].name, attached, ctx);
+	}
+}
+
+/* An iterator runs while its file is read; ours print nothing, so there is nothing to keep. */
+static int run_iterator(struct bpf_link *link)
+{
+	_cleanup_close_ int fd = bpf_iter_create(bpf_link__fd(link));
+	char none[64];
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	do
+		n = read(fd, none, sizeof(none));
+	while (n > 0 || (n < 0 && errno == EAGAIN));
+	return n < 0 ? -errno : 0;
+}
+
+int loader_fold(const struct loader *l)
+{
+	return run_iterator(l->fold);
+}
+
+static int adopt_here(void *ctx)
+{
+	return run_iterator(ctx);
+}
+
+/* iter/tcp walks the network namespace of whoever creates the iterator. */
+int loader_adopt_listeners(const struct loader *l, int netns_fd)
+{
+	return netns_call(netns_fd, adopt_here, l->adopt);
+}
+
+static char *netns_path(const struct loader *l, uint64_t cookie)
+{
+	return xasprintf("%s/netns/%llu", l->bpf_dir, (unsigned long long)cookie);
+}
+
+/* Loads sk_lookup for one namespace, on the maps that the main object has open. */
+static int load_netns(const struct loader *l, uint64_t cookie, struct netns_bpf **ret)
+{
+	struct netns_bpf *skel = netns_bpf__open();
+	struct bpf_map *map;
+	int err = skel ? 0 : -errno;
+
+	if (err)
+		return err;
+	skel->rodata->netns_cookie = cookie;
+	bpf_object__for_each_map(map, skel->obj)
+	{
+		int fd = bpf_object__find_map_fd_by_name(l->skel->obj, bpf_map__name(map));
+
+		if (fd < 0 || strncmp(bpf_map__name(map), "weir_", 5))
+			continue; /* its own .rodata */
+		bpf_map__set_pin_path(map, NULL);
+		err = err ?: bpf_map__reuse_fd(map, fd);
+	}
+	err = err ?: netns_bpf__load(skel);
+	if (err)
+		netns_bpf__destroy(skel);
+	else
+		*ret = skel;
+	return err;
+}
+
+static bool link_alive(struct bpf_link *link)
+{
+	struct bpf_link_info info = { 0 };
+	__u32 len = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &len) == 0 && info.netns.netns_ino;
+}
+
+static bool is_fresh(const struct loader *l, uint64_t cookie)
+{
+	for (size_t i = 0; i < l->n_fresh; i++)
+		if (l->fresh[i] == cookie)
+			return true;
+	return false;
+}
+
+static void set_fresh(struct loader *l, uint64_t cookie, bool fresh)
+{
+	for (size_t i = 0; i < l->n_fresh; i++) {
+		if (l->fresh[i] != cookie)
+			continue;
+		l->fresh[i] = l->fresh[--l->n_fresh];
+		break;
+	}
+	if (!fresh)
+		return;
+	l->fresh = xrealloc(l->fresh, (l->n_fresh + 1) * sizeof(*l->fresh));
+	l->fresh[l->n_fresh++] = cookie;
+}
+
+static int attach_new(const char *path, struct bpf_program *prog, int netns_fd)
+{
+	struct bpf_link *link = bpf_program__attach_netns(prog, netns_fd);
+	int err = link ? 0 : -errno;
+
+	if (link) {
+		err = bpf_link__pin(link, path);
+		bpf_link__destroy(link);
+	}
+	return err;
+}
+
+int loader_attach_netns(struct loader *l, int netns_fd, uint64_t cookie)
+{
+	_cleanup_free_ char *path = netns_path(l, cookie);
+	struct bpf_link *link = bpf_link__open(path);
+	struct netns_bpf *skel = NULL;
+	int err;
+
+	if (link && is_fresh(l, cookie) && link_alive(link)) {
+		bpf_link__destroy(link);
+		return 0;
+	}
+	err = load_netns(l, cookie, &skel);
+	if (!err && link && bpf_link__update_program(link, skel->progs.weir_lookup) < 0) {
+		unlink(path); /* its network namespace is gone */
+		err = attach_new(path, skel->progs.weir_lookup, netns_fd);
+	} else if (!err && !link) {
+		err = attach_new(path, skel->progs.weir_lookup, netns_fd);
+	}
+	if (link)
+		bpf_link__destroy(link);
+	netns_bpf__destroy(skel);
+	if (!err)
+		set_fresh(l, cookie, true);
+	return err;
+}
+
+int loader_detach_netns(struct loader *l, uint64_t cookie)
+{
+	_cleanup_free_ char *path = netns_path(l, cookie);
+	struct bpf_link *link = bpf_link__open(path);
+
+	set_fresh(l, cookie, false);
+	if (!link)
+		return -ENOENT;
+	bpf_link__detach(link);
+	unlink(path);
+	bpf_link__destroy(link);
+	return 0;
+}
+
+bool loader_netns_alive(const struct loader *l, uint64_t cookie)
+{
+	_cleanup_free_ char *path = netns_path(l, cookie);
+	struct bpf_link *link = bpf_link__open(path);
+	bool alive = link && link_alive(link);
+
+	if (link)
+		bpf_link__destroy(link);
+	return alive;
+}
+
+int loader_list_netns(const struct loader *l, uint64_t **ret, size_t *ret_n)
+{
+	_cleanup_free_ char *path = xasprintf("%s/netns", l->bpf_dir);
+	_cleanup_closedir_ DIR *dir = opendir(path);
+	uint64_t *list = NULL;
+	size_t n = 0;
+
+	if (!dir)
+		return -errno;
+	for (struct dirent *e; (e = readdir(dir));) {
+		char *end;
+		uint64_t cookie = strtoull(e->d_name, &end, 10);
+
+		if (end == e->d_name || *end)
+			continue;
+		list = xrealloc(list, (n + 1) * sizeof(*list));
+		list[n++] = cookie;
+	}
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `weir agent`: options, then everything from start to end in agent_run(). */
+#include <argp.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/utsname.h>
+
+#include "agent/agent.h"
+#include "base/buf.h"
+#include "base/cgroup.h"
+#include "base/log.h"
+
+#define DEBOUNCE_MS  20 /* a burst of file changes is one run */
+#define RECONCILE_MS 10000 /* network namespaces end without telling */
+
+enum {
+	OPT_CGROUP_ROOT = 256,
+	OPT_ALLOW_ROOT,
+	OPT_BPF_DIR,
+	OPT_RUN_DIR,
+	OPT_PODS_DIR,
+	OPT_KUBECONFIG,
+	OPT_NODE_NAME,
+	OPT_MESH,
+	OPT_LISTEN,
+	OPT_PATH,
+	OPT_WEB_CONFIG,
+	OPT_LOG_LEVEL,
+	OPT_LOG_FORMAT
+};
+
+static const struct argp_option options[] = {
+	{ "cgroup-root", OPT_CGROUP_ROOT, "PATH", 0,
+	  "cgroup of the pods (default: the kubepods cgroup that is found)", 0 },
+	{ "allow-root-cgroup", OPT_ALLOW_ROOT, NULL, 0,
+	  "accept the root of the cgroup tree, which holds the host's own processes", 0 },
+	{ "bpf-dir", OPT_BPF_DIR, "PATH", 0, "where maps and links are pinned (/sys/fs/bpf/weir)",
+	  0 },
+	{ "run-dir", OPT_RUN_DIR, "PATH", 0, "where the control socket lies (/run/weir)", 0 },
+	{ "pods-dir", OPT_PODS_DIR, "DIR", 0, "pods, Services, ... as JSON files; watched", 0 },
+	{ "kubeconfig", OPT_KUBECONFIG, "FILE", 0, "not there yet", 0 },
+	{ "node-name", OPT_NODE_NAME, "NAME", 0, "name of this node (default: its host name)", 0 },
+	{ "mesh", OPT_MESH, "MESH", 0, "auto, istio, linkerd, ambient or none (auto)", 0 },
+	{ "web.listen-address", OPT_LISTEN, "ADDR:PORT", 0, "metrics (:9464)", 0 },
+	{ "web.telemetry-path", OPT_PATH, "PATH", 0, "path of the metrics (/metrics)", 0 },
+	{ "web.config.file", OPT_WEB_CONFIG, "FILE", 0, "not there yet", 0 },
+	{ "log.level", OPT_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error (info)", 0 },
+	{ "log.format", OPT_LOG_FORMAT, "FORMAT", 0, "logfmt or json (logfmt)", 0 },
+	{ 0 },
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct agent_options *o = state->input;
+
+	switch (key) {
+	case OPT_CGROUP_ROOT:
+		o->cgroup_root = arg;
+		break;
+	case OPT_ALLOW_ROOT:
+		o->allow_root_cgroup = true;
+		break;
+	case OPT_BPF_DIR:
+		o->bpf_dir = arg;
+		break;
+	case OPT_RUN_DIR:
+		o->run_dir = arg;
+		break;
+	case OPT_PODS_DIR:
+		o->pods_dir = arg;
+		break;
+	case OPT_KUBECONFIG:
+		argp_error(state, "--kubeconfig is not there yet: give pods by --pods-dir");
+		break;
+	case OPT_NODE_NAME:
+		o->node_name = arg;
+		break;
+	case OPT_MESH:
+		o->mesh = arg;
+		break;
+	case OPT_LISTEN:
+		o->listen_address = arg;
+		break;
+	case OPT_PATH:
+		o->telemetry_path = arg;
+		break;
+	case OPT_WEB_CONFIG:
+		o->web_config = arg;
+		break;
+	case OPT_LOG_LEVEL:
+		if (log_set_level(arg) < 0)
+			argp_error(state, "--log.level=%s: debug, info, warn or error", arg);
+		break;
+	case OPT_LOG_FORMAT:
+		if (log_set_format(arg) < 0)
+			argp_error(state, "--log.format=%s: logfmt or json", arg);
+		break;
+	case ARGP_KEY_ARG:
+		argp_error(state, "unexpected argument: %s", arg);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+/* The cgroup to attach to; never the root of the tree unasked. */
+static int choose_cgroup(struct agent *agent, char **ret_error)
+{
+	const char *given = agent->options.cgroup_root;
+	_cleanup_free_ char *mount = NULL;
+	int err = cgroup2_mount(&mount);
+
+	if (err < 0) {
+		*ret_error = xstrdup(
+			"no cgroup v2 hierarchy is mounted: weir attaches its programs there");
+		return err;
+	}
+	if (given)
+		agent->cgroup_root = xstrdup(given);
+	else
+		err = cgroup_find_kubepods(mount, &agent->cgroup_root);
+	if (err < 0) {
+		*ret_error = err == -ENOTUNIQ ? xasprintf("several kubepods cgroups below %s: "
+							  "choose one with --cgroup-root",
+							  mount)
+					      : xasprintf("no kubepods cgroup below %s: name one "
+							  "with --cgroup-root",
+							  mount);
+		return err;
+	}
+	err = cgroup_is_root(agent->cgroup_root);
+	if (err == -ENOTSUP)
+		*ret_error =
+			xasprintf("--cgroup-root=%s is not in a cgroup v2 hierarchy (that is %s)",
+				  agent->cgroup_root, mount);
+	else if (err < 0)
+		*ret_error = xasprintf("--cgroup-root=%s: %s", agent->cgroup_root, strerror(-err));
+	else if (err > 0 && !agent->options.allow_root_cgroup)
+		*ret_error = xasprintf(
+			"--cgroup-root=%s is the root of the cgroup tree, which holds the "
+			"host's own processes: name the pods' cgroup, or give "
+			"--allow-root-cgroup",
+			agent->cgroup_root);
+	return *ret_error ? (err < 0 ? err : -EINVAL) : 0;
+}
+
+static void run_reconcile(struct agent *agent)
+{
+	int64_t again_ms;
+	int changes = reconcile(agent->reconciler, &again_ms);
+	_cleanup_free_ char *text = xasprintf("%d", changes);
+
+	log_debug("reconciled", "changes", text, NULL);
+	loop_arm(agent->reconcile_timer,
+		 again_ms >= 0 && again_ms < RECONCILE_MS ? again_ms : RECONCILE_MS);
+}
+
+static void on_reconcile(void *ctx, uint32_t events)
+{
+	(void)events;
+	run_reconcile(ctx);
+}
+
+static void on_source_changed(void *ctx)
+{
+	struct agent *agent = ctx;
+
+	loop_arm(agent->reconcile_timer, DEBOUNCE_MS);
+}
+
+static void on_signal(void *ctx, uint32_t events)
+{
+	struct agent *agent = ctx;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(agent->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	log_info("stopping; what is attached stays", "signal", strsignal((int)info.ssi_signo),
+		 NULL);
+	loop_stop(agent->loop);
+}
+
+static int watch_signals(struct agent *agent)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	agent->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (agent->signal_fd < 0)
+		return -errno;
+	return loop_add(agent->loop, agent->signal_fd, EPOLLIN, on_signal, agent);
+}
+
+static void serve_http(void *ctx, uint32_t events)
+{
+	struct agent *agent = ctx;
+
+	(void)events;
+	http_run(agent->http);
+	loop_arm(agent->http_timer, http_timeout_ms(agent->http));
+}
+
+static int write_metrics(void *ctx, enum render_format format, struct buf *out)
+{
+	struct agent *agent = ctx;
+
+	return exporter_write(&agent->exporter, format, out);
+}
+
+static bool is_ready(void *ctx, struct buf *text)
+{
+	struct agent *agent = ctx;
+
+	buf_str(text, agent->ready ? "ready" : "known pods are not reconciled yet");
+	return agent->ready;
+}
+
+static int start_http(struct agent *agent, char **ret_error)
+{
+	struct http_options o = { .listen_address = agent->options.listen_address,
+				  .telemetry_path = agent->options.telemetry_path,
+				  .config_file = agent->options.web_config,
+				  .name = "weir",
+				  .description =
+					  "Diverts and gauges the traffic of this node's pods",
+				  .version = WEIR_VERSION,
+				  .metrics = write_metrics,
+				  .ready = is_ready,
+				  .ctx = agent };
+	int err = http_start(&o, &agent->http, ret_error);
+
+	if (err)
+		return err;
+	agent->http_timer = loop_timer(agent->loop, serve_http, agent);
+	if (agent->http_timer < 0)
+		return agent->http_timer;
+	return loop_add(agent->loop, http_fd(agent->http), EPOLLIN, serve_http, agent);
+}
+
+/* Everything up to the first reconciliation; *ret_error says what failed. */
+static int start(struct agent *agent, char **ret_error)
+{
+	struct policy_options policy = { .meshes = POLICY_MESH_AUTO };
+	int err = policy_meshes_parse(agent->options.mesh, &policy.meshes);
+
+	if (err) {
+		*ret_error = xasprintf("--mesh=%s: auto, istio, linkerd, ambient or none",
+				       agent->options.mesh);
+		return err;
+	}
+	err = choose_cgroup(agent, ret_error);
+	if (!err)
+		err = loop_new(&agent->loop);
+	if (!err)
+		err = watch_signals(agent);
+	if (!err)
+		err = loader_open(agent->options.bpf_dir, agent->cgroup_root, &agent->loader,
+				  ret_error);
+	if (err)
+		return err;
+	feature_probe(agent);
+	metrics_init(agent);
+	agent->names = names_open(loader_map(agent->loader, "weir_names"));
+	agent->reconciler = reconciler_new(agent->loader, agent->names, &agent->source, &policy);
+	agent->reconcile_timer = loop_timer(agent->loop, on_reconcile, agent);
+	if (agent->reconcile_timer < 0)
+		return agent->reconcile_timer;
+	if (agent->options.pods_dir)
+		err = source_open(&agent->source, agent->options.pods_dir, agent->loop,
+				  on_source_changed, agent, ret_error);
+	if (!err)
+		err = start_http(agent, ret_error);
+	if (!err)
+		err = ctl_open(agent, ret_error);
+	return err;
+}
+
+static void stop(struct agent *agent)
+{
+	ctl_close(agent);
+	http_stop(agent->http);
+	reconciler_free(agent->reconciler);
+	names_free(agent->names);
+	source_close(&agent->source);
+	loader_free(agent->loader);
+	loop_free(agent->loop);
+	close_fd(&agent->signal_fd);
+	close_fd(&agent->reconcile_timer);
+	close_fd(&agent->http_timer);
+	free(agent->notes);
+	free(agent->cgroup_root);
+}
+
+static int agent_run(struct agent *agent)
+{
+	_cleanup_free_ char *error = NULL, *port = NULL;
+	int err = start(agent, &error);
+
+	if (err) {
+		log_error("cannot start", "error", error ?: strerror(-err), NULL);
+		return err;
+	}
+	run_reconcile(agent);
+	agent->ready = true;
+	port = xasprintf("%u", http_port(agent->http));
+	log_info("ready", "version", WEIR_VERSION, "cgroup_root", agent->cgroup_root, "bpf_dir",
+		 agent->options.bpf_dir, "listen_address", agent->options.listen_address, "port",
+		 port, NULL);
+	serve_http(agent, 0);
+	return loop_run(agent->loop);
+}
+
+static const char *host_name(void)
+{
+	static struct utsname uts;
+
+	return uname(&uts) == 0 ? uts.nodename : "";
+}
+
+int weir_agent_main(int argc, char **argv)
+{
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse,
+		.doc = "Diverts the traffic of this node's pods to their proxies and counts every "
+		       "connection. When it ends, what it attached stays and goes on working; "
+		       "weir cleanup removes it.",
+	};
+	struct agent agent = {
+		.options = { .bpf_dir = "/sys/fs/bpf/weir",
+			     .run_dir = "/run/weir",
+			     .node_name = host_name(),
+			     .mesh = "auto",
+			     .listen_address = ":9464",
+			     .telemetry_path = "/metrics" },
+		.ctl_fd = -1,
+		.signal_fd = -1,
+		.reconcile_timer = -1,
+		.http_timer = -1,
+		.started = time(NULL),
+	};
+	int err;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &agent.options);
+	err = agent_run(&agent);
+	stop(&agent);
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Maps as tables: a table is what a map should hold; syncing writes only what differs, so that a
+ * second run changes nothing.
+ */
+#ifndef WEIR_AGENT_MAP_H
+#define WEIR_AGENT_MAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct table {
+	size_t key_size;
+	size_t value_size;
+	size_t n;
+	size_t cap;
+	char *rows; /* key, value, key, value, ...; owned */
+	bool sorted;
+};
+
+void table_init(struct table *t, size_t key_size, size_t value_size);
+void table_free(struct table *t);
+/* A key that is there already keeps its first value once the table is sorted. */
+void table_add(struct table *t, const void *key, const void *value);
+bool table_has(struct table *t, const void *key);
+
+/* Writes value unless it is there already. 0, 1 when it was written, or -errno (-E2BIG, -ENOSPC:
+ * full). */
+int map_put(int fd, const void *key, const void *value, size_t value_size);
+/* 0, 1 when it was there, or -errno. */
+int map_remove(int fd, const void *key);
+
+/*
+ * Calls fn with every key and value; what fn says to remove is removed afterwards. Returns how many
+ * were removed, or -errno. LPM tries and hashes alike. Nobody but the agent adds keys to these
+ * maps.
+ */
+int map_prune(int fd, size_t key_size, size_t value_size,
+	      bool (*remove)(const void *key, const void *value, void *ctx), void *ctx);
+
+/* Makes the map equal to the table. Changes made, or -errno; a full map leaves out what does not
+ * fit. */
+int map_sync(int fd, struct table *t);
+
+/* Number of entries, by walking the keys. */
+size_t map_count(int fd, size_t key_size);
+
+#define _cleanup_table_ __attribute__((cleanup(table_free)))
+
+#endif

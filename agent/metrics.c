@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the exporter asks the agent for: pods, hooks, maps, and to fold the live sockets. */
+#include <string.h>
+
+#include "agent/agent.h"
+#include "base/log.h"
+
+static int fold(void *ctx)
+{
+	struct agent *agent = ctx;
+	int err = loader_fold(agent->loader);
+
+	if (err)
+		log_error("cannot fold live connections", "error", strerror(-err), NULL);
+	return err;
+}
+
+static void each_pod(void *ctx, exporter_pod_fn fn, void *arg)
+{
+	struct agent *agent = ctx;
+
+	for (const struct managed *m = agent->reconciler->pods; m; m = m->next) {
+		struct exporter_pod pod = { .namespace = m->namespace,
+					    .pod = m->name,
+					    .workload = m->workload,
+					    .mesh = policy_mesh_name(m->policy->mesh),
+					    .state = policy_state_name(m->state),
+					    .node = agent->options.node_name };
+
+		fn(arg, &pod);
+	}
+}
+
+struct hook_call {
+	exporter_hook_fn fn;
+	void *arg;
+};
+
+static void pass_hook(const char *name, bool attached, void *ctx)
+{
+	struct hook_call *call = ctx;
+
+	call->fn(call->arg, name, attached);
+}
+
+/* sk_lookup has a link per captured pod: attached means that none is missing. */
+static bool lookup_attached(const struct agent *agent)
+{
+	for (const struct managed *m = agent->reconciler->pods; m; m = m->next)
+		if (m->state == POLICY_CAPTURED && !loader_netns_alive(agent->loader, m->cookie))
+			return false;
+	return true;
+}
+
+static void each_hook(void *ctx, exporter_hook_fn fn, void *arg)
+{
+	struct hook_call call = { .fn = fn, .arg = arg };
+	struct agent *agent = ctx;
+
+	loader_each_hook(agent->loader, pass_hook, &call);
+	fn(arg, "sk_lookup", lookup_attached(agent));
+}
+
+struct map_call {
+	exporter_map_fn fn;
+	void *arg;
+};
+
+static void pass_map(const char *name, int fd, void *ctx)
+{
+	uint64_t entries, max_entries;
+	struct map_call *call = ctx;
+
+	if (exporter_map_entries(fd, &entries, &max_entries) == 0)
+		call->fn(call->arg, name, entries, max_entries);
+}
+
+static void each_map(void *ctx, exporter_map_fn fn, void *arg)
+{
+	struct map_call call = { .fn = fn, .arg = arg };
+	struct agent *agent = ctx;
+
+	loader_each_map(agent->loader, pass_map, &call);
+}
+
+void metrics_init(struct agent *agent)
+{
+	const struct loader *l = agent->loader;
+
+	agent->exporter = (struct exporter_source){
+		.flows = loader_map(l, "weir_flows"),
+		.names = loader_map(l, "weir_names"),
+		.verdicts = loader_map(l, "weir_verdicts"),
+		.counters = loader_map(l, "weir_counters"),
+		.fold = fold,
+		.pods = each_pod,
+		.hooks = each_hook,
+		.maps = each_map,
+		.ctx = agent,
+		.version = WEIR_VERSION,
+		.revision = "",
+	};
+}

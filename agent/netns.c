@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/netns.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <linux/nsfs.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+int netns_open(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
+		return -EMEDIUMTYPE;
+	return TAKE_FD(fd);
+}
+
+int netns_call(int netns_fd, int (*fn)(void *ctx), void *ctx)
+{
+	_cleanup_close_ int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	int result;
+
+	if (home < 0)
+		return -errno;
+	if (setns(netns_fd, CLONE_NEWNET) < 0)
+		return -errno;
+	result = fn(ctx);
+	if (setns(home, CLONE_NEWNET) < 0) {
+		perror("weir: cannot return to the own network namespace");
+		abort();
+	}
+	return result;
+}
+
+static int read_cookie(void *ctx)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	uint64_t cookie;
+	socklen_t len = sizeof(cookie);
+
+	if (fd < 0)
+		return -errno;
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0)
+		return -errno;
+	*(uint64_t *)ctx = cookie;
+	return 0;
+}
+
+int netns_cookie(int netns_fd, uint64_t *ret_cookie)
+{
+	return netns_call(netns_fd, read_cookie, ret_cookie);
+}
+
+int netns_own_cookie(uint64_t *ret_cookie)
+{
+	return read_cookie(ret_cookie);
+}
+
+struct addresses {
+	struct weir_addr *list;
+	size_t n;
+};
+
+static void add_address(struct addresses *a, const struct sockaddr *sa)
+{
+	struct weir_addr addr;
+
+	if (sa->sa_family == AF_INET)
+		weir_addr_from_v4(&addr, ((const struct sockaddr_in *)sa)->sin_addr.s_addr);
+	else if (sa->sa_family == AF_INET6)
+		memcpy(addr.ip, &((const struct sockaddr_in6 *)sa)->sin6_addr, sizeof(addr.ip));
+	else
+		return;
+	a->list = xrealloc(a->list, (a->n + 1) * sizeof(*a->list));
+	a->list[a->n++] = addr;
+}
+
+static int read_addresses(void *ctx)
+{
+	struct ifaddrs *all;
+
+	if (getifaddrs(&all) < 0)
+		return -errno;
+	for (struct ifaddrs *i = all; i; i = i->ifa_next)
+		if (i->ifa_addr)
+			add_address(ctx, i->ifa_addr);
+	freeifaddrs(all);
+	return 0;
+}
+
+int netns_addresses(int netns_fd, struct weir_addr **ret, size_t *ret_n)
+{
+	struct addresses a = { 0 };
+	int err = netns_call(netns_fd, read_addresses, &a);
+
+	if (err < 0) {
+		free(a.list);
+		return err;
+	}
+	*ret = a.list;
+	*ret_n = a.n;
+	return 0;
+}

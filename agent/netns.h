@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A pod's network namespace. The agent opens it by its path whenever it needs it and closes it
+ * again: holding it would keep the namespace of a dead pod alive.
+ */
+#ifndef WEIR_AGENT_NETNS_H
+#define WEIR_AGENT_NETNS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "maps/addr.h"
+
+/* Opens path. -errno, or -EMEDIUMTYPE when it is no network namespace. */
+int netns_open(const char *path);
+
+/*
+ * Calls fn in that namespace and comes back. Returns what fn returned, or -errno when the namespace
+ * could not be entered. Failing to come back ends the program: it would serve the wrong network.
+ */
+int netns_call(int netns_fd, int (*fn)(void *ctx), void *ctx);
+
+/* The namespace's cookie (SO_NETNS_COOKIE, Linux 5.14). */
+int netns_cookie(int netns_fd, uint64_t *ret_cookie);
+/* Of the namespace that the agent itself runs in. */
+int netns_own_cookie(uint64_t *ret_cookie);
+
+/* All addresses of all interfaces, loopback ones included; *ret is the caller's. */
+int netns_addresses(int netns_fd, struct weir_addr **ret, size_t *ret_n);
+
+#endif

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/reconcile.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/apply.h"
+#include "agent/identity.h"
+#include "agent/map.h"
+#include "agent/netns.h"
+#include "agent/workload.h"
+#include "base/buf.h"
+#include "base/inet.h"
+#include "base/log.h"
+
+/*
+ * A pod file that is replaced may be absent for a moment, and an agent that forgot its pod in that
+ * moment would let its traffic through.
+ */
+#define MISSING_MS 1000
+
+struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
+				  const struct policy_options *options)
+{
+	struct reconciler *r = xcalloc(1, sizeof(*r));
+
+	r->loader = loader;
+	r->names = names;
+	r->source = source;
+	r->options = *options;
+	netns_own_cookie(&r->own_cookie);
+	return r;
+}
+
+static void managed_clear(struct managed *m)
+{
+	char **strings[] = { &m->namespace,	&m->name,  &m->uid,    &m->node, &m->workload,
+			     &m->workload_kind, &m->netns, &m->cgroup, &m->file, &m->ips };
+
+	for (size_t i = 0; i < ARRAY_SIZE(strings); i++) {
+		free(*strings[i]);
+		*strings[i] = NULL;
+	}
+	policy_free(m->policy);
+	m->policy = NULL;
+}
+
+static void managed_free(struct managed *m)
+{
+	managed_clear(m);
+	free(m->reason);
+	free(m);
+}
+
+void reconciler_free(struct reconciler *r)
+{
+	if (!r)
+		return;
+	while (r->pods) {
+		struct managed *m = r->pods;
+
+		r->pods = m->next;
+		managed_free(m);
+	}
+	free(r);
+}
+
+char *managed_key(const struct managed *m)
+{
+	return xasprintf("%s/%s", m->namespace, m->name);
+}
+
+static struct managed *find_managed(struct reconciler *r, const struct pod *pod)
+{
+	struct managed *m;
+
+	for (m = r->pods; m; m = m->next)
+		if (!strcmp(m->namespace, pod->namespace) && !strcmp(m->name, pod->name) &&
+		    !strcmp(m->uid, pod->uid))
+			return m;
+	m = xcalloc(1, sizeof(*m));
+	m->next = r->pods;
+	r->pods = m;
+	return m;
+}
+
+static char *list_ips(const struct pod *pod)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	char text[INET_TEXT];
+
+	for (size_t i = 0; i < pod->n_ips; i++)
+		buf_printf(&b, "%s%s", i ? "," : "", inet_format(pod->ips[i].ip, text));
+	return xstrdup(buf_text(&b));
+}
+
+static const struct pod_pairs *namespace_annotations(const struct source *s, const char *name)
+{
+	for (const struct source_file *f = s->files; f; f = f->next)
+		for (size_t i = 0; i < f->objects.n_namespaces; i++)
+			if (!strcmp(f->objects.namespaces[i]->name, name))
+				return &f->objects.namespaces[i]->annotations;
+	return NULL;
+}
+
+/* Takes what is new of the object into m. */
+static void refresh(struct reconciler *r, struct managed *m, const struct pod *pod,
+		    const char *file)
+{
+	const char *cgroup = pod_annotation(pod, "weir.io/cgroup");
+	struct policy_options options = r->options;
+
+	managed_clear(m);
+	m->namespace = xstrdup(pod->namespace);
+	m->name = xstrdup(pod->name);
+	m->uid = xstrdup(pod->uid);
+	m->node = xstrdup(pod->node_name ?: "");
+	pod_workload(pod, &m->workload, &m->workload_kind);
+	m->netns = xstrdup(pod_annotation(pod, "weir.io/netns"));
+	m->cgroup = xstrdup(cgroup ?: "");
+	m->file = xstrdup(file);
+	m->ips = list_ips(pod);
+	options.namespace_annotations = namespace_annotations(r->source, pod->namespace);
+	policy_compile(pod, &options, &m->policy);
+	m->present = true;
+	m->missing_since = 0;
+}
+
+/* Logs a change of state, once. Takes reason. */
+static void set_state(struct managed *m, enum policy_state state, char *reason)
+{
+	bool same = m->reason && m->state == state && !strcmp(m->reason, reason);
+	_cleanup_free_ char *key = managed_key(m);
+
+	free(m->reason);
+	m->reason = reason;
+	m->state = state;
+	if (same)
+		return;
+	log_event(state == POLICY_FAILED ? LOG_ERROR : LOG_INFO, "pod", "pod", key, "state",
+		  policy_state_name(state), "mesh", policy_mesh_name(m->policy->mesh), "reason",
+		  reason, "netns", m->netns, NULL);
+	for (size_t i = 0; i < m->policy->n_warnings; i++)
+		log_warn("pod", "pod", key, "warning", m->policy->warnings[i], NULL);
+}
+
+static char *netns_error(const struct managed *m, int err)
+{
+	return xasprintf("annotation weir.io/netns: %s %s", m->netns,
+			 err == -EMEDIUMTYPE ? "is not a network namespace"
+			 : err == -ENOENT    ? "does not exist"
+					     : strerror(-err));
+}
+
+static const struct managed *holder_of(const struct reconciler *r, uint64_t cookie,
+				       const struct managed *but)
+{
+	for (const struct managed *m = r->pods; m; m = m->next)
+		if (m != but && m->cookie == cookie)
+			return m;
+	return NULL;
+}
+
+/* Finds the pod's network namespace: a file descriptor, or -errno with *ret_error. */
+static int find_netns(struct reconciler *r, struct managed *m, uint64_t *ret_cookie,
+		      char **ret_error)
+{
+	_cleanup_close_ int fd = netns_open(m->netns);
+	const struct managed *other;
+	uint64_t cookie = 0;
+	int err = fd < 0 ? fd : netns_cookie(fd, &cookie);
+
+	if (err < 0) {
+		*ret_error = netns_error(m, err);
+		return err;
+	}
+	if (cookie == r->own_cookie) {
+		*ret_error = xasprintf(
+			"annotation weir.io/netns: %s is the host's own network namespace",
+			m->netns);
+		return -EINVAL;
+	}
+	other = holder_of(r, cookie, m);
+	if (other) {
+		*ret_error = xasprintf(
+			"annotation weir.io/netns: %s is the network namespace of pod %s/%s",
+			m->netns, other->namespace, other->name);
+		return -EEXIST;
+	}
+	*ret_cookie = cookie;
+	return TAKE_FD(fd);
+}
+
+static int release(struct reconciler *r, struct managed *m)
+{
+	int changes = m->cookie ? apply_removal(r->loader, m->cookie) : 0;
+
+	m->cookie = 0;
+	m->applied = false;
+	return changes;
+}
+
+/* A policy that is wrong does not replace one that was right. */
+static bool keeps_last_good(struct reconciler *r, struct managed *m, uint64_t cookie)
+{
+	return m->policy->state == POLICY_FAILED && apply_captured(r->loader, cookie);
+}
+
+static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, uint64_t cookie)
+{
+	struct placement p = { .netns_fd = netns_fd,
+			       .cookie = cookie,
+			       .workload = names_id(r->names, m->workload_kind, m->namespace,
+						    m->workload),
+			       .policy = m->policy,
+			       .namespace = m->namespace,
+			       .name = m->name,
+			       .uid = m->uid,
+			       .netns = m->netns };
+	char *error = NULL;
+	int changes;
+
+	m->cookie = cookie;
+	if (keeps_last_good(r, m, cookie)) {
+		/* its program may be an older agent's */
+		loader_attach_netns(r->loader, netns_fd, cookie);
+		set_state(m, POLICY_FAILED,
+			  xasprintf("%s (the last good policy stays in force)", m->policy->reason));
+		return 0;
+	}
+	changes = apply_policy(r->loader, &p, &error);
+	m->applied = changes >= 0;
+	if (error) {
+		set_state(m, POLICY_FAILED, error);
+		return 0;
+	}
+	set_state(m, m->policy->state, xstrdup(m->policy->reason));
+	return changes;
+}
+
+/* Its network namespace has ended; a path that is merely wrong leaves what is in force. */
+static bool lost_netns(const struct reconciler *r, const struct managed *m)
+{
+	return m->cookie && m->applied && m->policy->pod.mode != WEIR_MODE_OBSERVE &&
+	       !loader_netns_alive(r->loader, m->cookie);
+}
+
+static int reconcile_pod(struct reconciler *r, struct managed *m)
+{
+	uint64_t cookie = 0;
+	char *error = NULL;
+	int changes = 0;
+	_cleanup_close_ int fd = find_netns(r, m, &cookie, &error);
+
+	if (fd < 0) {
+		set_state(m, POLICY_FAILED, error);
+		return lost_netns(r, m) ? release(r, m) : 0;
+	}
+	if (m->cookie && m->cookie != cookie)
+		changes += release(r, m);
+	return changes + put_in_force(r, m, fd, cookie);
+}
+
+/* Pods run here when they name their network namespace; those of the host's are not ours. */
+static void take_in(struct reconciler *r, const struct pod *pod, const char *file)
+{
+	if (pod_annotation(pod, "weir.io/netns") && !pod->host_network)
+		refresh(r, find_managed(r, pod), pod, file);
+}
+
+static void scan(struct reconciler *r)
+{
+	int err = source_scan(r->source);
+
+	if (err < 0) {
+		log_error("cannot read pods", "dir", r->source->dir, "error", strerror(-err),
+			  "effect", "the known pods stay", NULL);
+		return;
+	}
+	for (struct managed *m = r->pods; m; m = m->next)
+		m->present = false;
+	for (const struct source_file *f = r->source->files; f; f = f->next)
+		for (size_t i = 0; i < f->objects.n_pods; i++)
+			take_in(r, f->objects.pods[i], f->name);
+}
+
+/* True when the pod is to be let go; else sets when to look again. */
+static bool is_gone(struct reconciler *r, struct managed *m, int64_t *again_ms)
+{
+	int64_t now = loop_now_ms(), left;
+
+	if (m->present)
+		return false;
+	if (!m->missing_since)
+		m->missing_since = now;
+	left = m->missing_since + MISSING_MS - now;
+	if (left <= 0 || lost_netns(r, m))
+		return true;
+	if (*again_ms < 0 || left < *again_ms)
+		*again_ms = left;
+	return false;
+}
+
+static int drop_gone(struct reconciler *r, int64_t *again_ms)
+{
+	int changes = 0;
+
+	for (struct managed **p = &r->pods; *p;) {
+		struct managed *m = *p;
+
+		if (!is_gone(r, m, again_ms)) {
+			p = &m->next;
+			continue;
+		}
+		_cleanup_free_ char *key = managed_key(m);
+
+		changes += release(r, m);
+		log_info("pod", "pod", key, "state", "gone", NULL);
+		*p = m->next;
+		managed_free(m);
+	}
+	return changes;
+}
+
+/* What an earlier agent knew and nobody names now. A file that cannot be read may name it. */
+static bool is_stranger(const void *key, const void *value, void *ctx)
+{
+	(void)value;
+	return !holder_of(ctx, ((const struct weir_netns *)key)->cookie, NULL);
+}
+
+static int drop_strangers(struct reconciler *r)
+{
+	_cleanup_free_ uint64_t *links = NULL;
+	size_t n = 0;
+	int changes;
+
+	if (source_incomplete(r->source))
+		return 0;
+	loader_list_netns(r->loader, &links, &n);
+	for (size_t i = 0; i < n; i++)
+		if (!holder_of(r, links[i], NULL))
+			loader_detach_netns(r->loader, links[i]);
+	changes = map_prune(loader_map(r->loader, "weir_pods"), sizeof(struct weir_netns),
+			    sizeof(struct weir_pod), is_stranger, r);
+	map_prune(loader_map(r->loader, "weir_pod_names"), sizeof(struct weir_netns),
+		  sizeof(struct weir_pod_names), is_stranger, r);
+	r->adopted = true;
+	return changes;
+}
+
+int reconcile(struct reconciler *r, int64_t *ret_again_ms)
+{
+	int64_t again_ms = -1;
+	int changes = 0, err;
+
+	scan(r);
+	err = identity_sync(r->loader, r->names, r->source);
+	if (err < 0)
+		log_error("the table of peers is incomplete", "error", strerror(-err), NULL);
+	else
+		changes += err;
+	changes += drop_gone(r, &again_ms);
+	for (struct managed *m = r->pods; m; m = m->next)
+		if (m->present)
+			changes += reconcile_pod(r, m);
+	if (!r->adopted)
+		changes += drop_strangers(r);
+	if (changes) {
+		err = apply_prune(r->loader);
+		if (err < 0)
+			log_error("cannot remove dead entries", "error", strerror(-err), NULL);
+	}
+	*ret_again_ms = again_ms;
+	return changes;
+}

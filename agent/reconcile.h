@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Brings the kernel in step with the pods that should be there. A run looks at everything and
+ * writes only what differs, so a second one changes nothing and no event needs to have been seen.
+ */
+#ifndef WEIR_AGENT_RECONCILE_H
+#define WEIR_AGENT_RECONCILE_H
+
+#include "agent/loader.h"
+#include "agent/names.h"
+#include "agent/policy.h"
+#include "agent/source.h"
+
+/* A pod of this node, from its first sight until its network namespace is let go. */
+struct managed {
+	struct managed *next;
+	char *namespace, *name, *uid, *node;
+	char *workload, *workload_kind;
+	char *netns, *cgroup; /* as annotated */
+	char *file; /* where it was read */
+	char *ips; /* for people */
+	struct policy *policy; /* of its newest object */
+	uint64_t cookie; /* 0: its network namespace has not been found */
+	enum policy_state state;
+	char *reason;
+	bool applied; /* what the maps hold is of this pod */
+	bool present; /* in the newest scan */
+	int64_t missing_since; /* ms; 0: not missing */
+};
+
+struct reconciler {
+	struct loader *loader;
+	struct names *names;
+	struct source *source;
+	struct policy_options options;
+	uint64_t own_cookie;
+	struct managed *pods;
+	bool adopted; /* leftovers of an earlier agent were looked through */
+};
+
+struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
+				  const struct policy_options *options);
+void reconciler_free(struct reconciler *r);
+
+/*
+ * One run. Returns the number of changes made to the kernel's tables; *ret_again_ms says when to
+ * run again even if nothing happens, -1: no need.
+ */
+int reconcile(struct reconciler *r, int64_t *ret_again_ms);
+
+/* ns/name, for logs; the caller's. */
+char *managed_key(const struct managed *m);
+
+#endif
