@@ -93,6 +93,20 @@ static bool is_global(const struct weir_addr *a)
 	return !weir_addr_is_loopback(a) && !link_local && !weir_addr_is_any(a);
 }
 
+/*
+ * Envoy marks its connections to its own application by the source ::6, which istio-init gives to
+ * lo (127.0.0.6 needs no such help). A pod without IPv6 goes without.
+ */
+static void add_passthrough_address(const struct placement *p)
+{
+	static const struct weir_addr six = { .ip = { [15] = 6 } };
+	const struct weir_pod *pod = &p->policy->pod;
+
+	if (pod->mode == WEIR_MODE_CAPTURE && pod->rules == WEIR_RULES_ISTIO &&
+	    (pod->flags & WEIR_POD_IPV6))
+		netns_add_lo_v6(p->netns_fd, &six);
+}
+
 /* The pod's addresses as the kernel has them; its own source address where status has none yet. */
 static int write_addresses(const struct loader *l, const struct placement *p, struct weir_pod *pod)
 {
@@ -100,8 +114,10 @@ static int write_addresses(const struct loader *l, const struct placement *p, st
 	int fd = loader_map(l, "weir_local"), changes = 0;
 	static const __u32 one = 1;
 	size_t n = 0;
-	int err = netns_addresses(p->netns_fd, &list, &n);
+	int err;
 
+	add_passthrough_address(p);
+	err = netns_addresses(p->netns_fd, &list, &n);
 	if (err)
 		return err;
 	for (size_t i = 0; i < n; i++) {

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
+#include <linux/ipv6.h>
 #include <linux/nsfs.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
@@ -116,4 +118,22 @@ int netns_addresses(int netns_fd, struct weir_addr **ret, size_t *ret_n)
 	*ret = a.list;
 	*ret_n = a.n;
 	return 0;
+}
+
+static int add_lo_v6(void *ctx)
+{
+	_cleanup_close_ int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct in6_ifreq req = { .ifr6_prefixlen = 128, .ifr6_ifindex = (int)if_nametoindex("lo") };
+
+	if (fd < 0)
+		return -errno;
+	memcpy(&req.ifr6_addr, ctx, sizeof(req.ifr6_addr));
+	if (ioctl(fd, SIOCSIFADDR, &req) < 0 && errno != EEXIST)
+		return -errno;
+	return 0;
+}
+
+int netns_add_lo_v6(int netns_fd, const struct weir_addr *addr)
+{
+	return netns_call(netns_fd, add_lo_v6, (void *)addr);
 }

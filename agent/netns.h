@@ -28,4 +28,7 @@ int netns_own_cookie(uint64_t *ret_cookie);
 /* All addresses of all interfaces, loopback ones included; *ret is the caller's. */
 int netns_addresses(int netns_fd, struct weir_addr **ret, size_t *ret_n);
 
+/* Gives lo an IPv6 address of its own (/128); 0 as well when it has it already. */
+int netns_add_lo_v6(int netns_fd, const struct weir_addr *addr);
+
 #endif

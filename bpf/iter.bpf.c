@@ -34,6 +34,7 @@ int weir_adopt(struct bpf_iter__tcp *ctx)
 	struct weir_listener_key key = {};
 	struct weir_port_key seen = {};
 	const struct weir_pod *pod;
+	struct weir_conn *conn;
 	__u32 one = 1;
 
 	if (!skc || skc->skc_state != BPF_TCP_LISTEN)
@@ -52,10 +53,16 @@ int weir_adopt(struct bpf_iter__tcp *ctx)
 	if (key.port != pod->inbound_port ||
 	    (!key.v6 && (skc->skc_rcv_saddr & 0xff) == 127)) /* network order, little endian */
 		return 0;
+	conn = bpf_sk_storage_get(&weir_conns, skc, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (conn && (conn->flags & WEIR_CONN_LISTED))
+		return 0;
 	for (int slot = 0; slot < WEIR_LISTENER_SLOTS; slot++) {
 		key.slot = slot;
-		if (!bpf_map_update_elem(&weir_listeners, &key, skc, BPF_NOEXIST))
-			return 0;
+		if (bpf_map_update_elem(&weir_listeners, &key, skc, BPF_NOEXIST))
+			continue;
+		if (conn)
+			conn->flags |= WEIR_CONN_LISTED;
+		return 0;
 	}
 	return 0;
 }

@@ -158,6 +158,19 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 	return 1;
 }
 
+/* So that looking for listeners that were there before does not find this one again. */
+static __always_inline void mark_listed(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct weir_conn *conn;
+
+	if (!sk)
+		return;
+	conn = bpf_sk_storage_get(&weir_conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (conn)
+		conn->flags |= WEIR_CONN_LISTED;
+}
+
 /*
  * Redirect brings a connection to the address of the interface that it came in by, so a listener
  * on loopback alone gets none of it. Slots are taken from the front; when all are taken the
@@ -182,6 +195,7 @@ static __always_inline int on_listen(struct bpf_sock_ops *ctx)
 	local_endpoint(ctx, &local);
 	if (seen.port != pod->inbound_port || weir_addr_is_loopback(&local.addr))
 		return 1;
+	mark_listed(ctx);
 	for (int slot = 0; slot < WEIR_LISTENER_SLOTS; slot++) {
 		key.slot = slot;
 		if (!bpf_sock_hash_update(ctx, &weir_listeners, &key, BPF_NOEXIST))

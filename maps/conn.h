@@ -22,12 +22,13 @@ enum weir_conn_flag {
 	WEIR_CONN_PUBLISHED = 1 << 6, /* has an entry in weir_origdst until it is claimed */
 };
 
-/* In weir_conn.sent and received: no more will be folded. */
+/* In weir_conn.sent, received and retransmitted: no more will be folded. */
 #define WEIR_CONN_DONE (1ULL << 63)
 
 struct weir_conn {
 	__u64 sent; /* bytes already folded | WEIR_CONN_DONE */
 	__u64 received;
+	__u64 retransmitted; /* segments, likewise */
 	struct weir_flow_key flow;
 	struct weir_endpoint dialled;
 	__u32 flags; /* enum weir_conn_flag */
@@ -36,6 +37,6 @@ struct weir_conn {
 	enum weir_reason reason; /* of the verdict */
 };
 
-_Static_assert(sizeof(struct weir_conn) == 72, "ABI");
+_Static_assert(sizeof(struct weir_conn) == 80, "ABI");
 
 #endif

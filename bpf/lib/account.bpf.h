@@ -128,25 +128,26 @@ static __always_inline __u64 account_advance(__u64 *mark, __u64 now, __u64 done)
 	return 0;
 }
 
+static __always_inline void account_add(__u64 *total, __u64 *mark, __u64 now, __u64 done)
+{
+	__u64 delta = account_advance(mark, now, done);
+
+	if (delta)
+		__sync_fetch_and_add(total, delta);
+}
+
 static __always_inline void account_fold(struct weir_conn *conn, struct tcp_sock *tp,
 					 __u32 oldstate, int last)
 {
 	struct payload now = account_read(tp, conn->flags & WEIR_CONN_ACTIVE, oldstate);
 	__u64 done = last ? WEIR_CONN_DONE : 0;
 	struct weir_flow *flow = account_flow(&conn->flow);
-	__u32 retrans = tp->total_retrans;
-	__u64 delta;
 
 	if (!flow)
 		return;
-	delta = account_advance(&conn->sent, now.sent, done);
-	if (delta)
-		__sync_fetch_and_add(&flow->sent, delta);
-	delta = account_advance(&conn->received, now.received, done);
-	if (delta)
-		__sync_fetch_and_add(&flow->received, delta);
-	if (last && retrans)
-		__sync_fetch_and_add(&flow->retransmitted, retrans);
+	account_add(&flow->sent, &conn->sent, now.sent, done);
+	account_add(&flow->received, &conn->received, now.received, done);
+	account_add(&flow->retransmitted, &conn->retransmitted, tp->total_retrans, done);
 }
 
 static __always_inline void account_opened(struct weir_conn *conn)

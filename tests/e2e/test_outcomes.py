@@ -86,7 +86,7 @@ ROWS = [
     Row("9", "LO1:8080", "8080", uid=PROXY, source="LO1"),
     Row("10", "127.0.0.2:8080", uid=PROXY, source="LO1", v4_only=True, **SELF),
     Row("10", "127.0.0.6:15002", uid=PROXY, source="LO1", v4_only=True, **SELF),
-    Row("10", "LO6:15002", uid=PROXY, source="LO1", bind="LO1", **SELF),
+    Row("10", "LO6:15002", uid=PROXY, source="LO1", bind="LO1", **SELF),  # what istio-validation does
     Row("11", "POD:15008", "15008", uid=PROXY),
     Row("12", "POD:15006", uid=PROXY, **SELF),
     Row("13", "PEER:443", "remote", uid=PROXY, gid=APP),
@@ -108,11 +108,10 @@ APP_PORTS = (8080, 9090)
 class World:
     """A pod with a proxy and an application, and a peer outside it."""
 
-    def __init__(self, lab, name, ipv6):
+    def __init__(self, lab, name):
         self.pod = lab.pod(name, mesh="istio")
         self.peer = lab.pod(f"{name}-peer")
         self.vips = {"4": f"10.96.0.{self.pod.ip.rsplit('.')[-1]}", "6": f"fd00:10:96::{self.pod.ip.rsplit('.')[-1]}"}
-        self.ports = iter(range(20000, 30000))
         lab.service(name, list(self.vips.values()), {80: 80}, [self.peer])
         self.pod.serve(*[f"[::]:{port}" for port in PROXY_PORTS], uid=PROXY, container="istio-proxy")
         self.pod.serve(*[f"[::]:{port}" for port in APP_PORTS], uid=APP)
@@ -140,17 +139,10 @@ class World:
         return client.connect(self.real(row.to, family), options=options, uid=row.uid, gid=gid)
 
 
-def make_world(lab, kind):
-    """An IPv6 rule needs ::6 on lo: Istio's tools add it there."""
-    world = World(lab, kind, ipv6=True)
-    world.pod.run(["ip", "addr", "add", "::6/128", "dev", "lo"])
-    return world
-
-
 @pytest.fixture(scope="module")
 def worlds():
     with Lab("outcomes") as lab:
-        made = {kind: make_world(lab, kind) for kind in ("iptables", "weir")}
+        made = {kind: World(lab, kind) for kind in ("iptables", "weir")}
         lab.iptables(made["iptables"].pod, BASIC)
         pod = made["weir"].pod.object()
         for container in pod["spec"]["containers"]:
