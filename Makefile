@@ -36,8 +36,8 @@ CLI   := $(filter-out cli/cni.c,$(wildcard cli/*.c))
 obj    = $(patsubst %.c,$(B)/%.o,$(1))
 
 # Testable without a kernel: what the unit tests are linked with.
-PURE := $(BASE) agent/pod.c agent/object.c agent/workload.c agent/annotations.c agent/policy.c \
-	$(EXPO) $(filter-out cli/main.c,$(CLI))
+PURE := $(BASE) $(filter agent/pod.c agent/object.c agent/workload.c agent/annotations.c \
+	agent/lists.c agent/policy.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c,$(CLI))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all demo check check-unit check-style bench install clean clean-lab docs
@@ -82,6 +82,10 @@ $(B)/tests/probe: tests/e2e/probe.c | $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -o $@ $<
 
+$(B)/tests/%: tests/bench/%.c $(wildcard tests/bench/*.h) | $(SETUP)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -o $@ $<
+
 # Unit tests: one program a file, with the sanitizers.
 SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -g
 $(B)/san/%.o: %.c | $(SETUP)
@@ -116,7 +120,7 @@ check: tests
 demo: all $(B)/tests/probe
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) scripts/demo $(if $(KEEP),--keep)
 
-bench: all $(B)/tests/probe
+bench: all $(B)/tests/probe $(B)/tests/relay $(B)/tests/load
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/run.py
 
 install: all

@@ -12,7 +12,7 @@
 struct sync {
 	struct names *names;
 	const struct source *source;
-	struct table peers;
+	struct desired peers;
 	uint64_t ports[WEIR_NAMED_PORT_WORDS];
 };
 
@@ -29,7 +29,7 @@ static void add_peer(struct sync *s, const struct weir_addr *addr, uint32_t work
 {
 	struct weir_peer peer = { .workload = workload, .service = service };
 
-	table_add(&s->peers, addr, &peer);
+	desired_add(&s->peers, addr, &peer);
 }
 
 static void name_port(struct sync *s, uint16_t port)
@@ -165,14 +165,14 @@ int identity_sync(const struct loader *loader, struct names *names, const struct
 
 	s->names = names;
 	s->source = source;
-	table_init(&s->peers, sizeof(struct weir_addr), sizeof(struct weir_peer));
+	desired_init(&s->peers, sizeof(struct weir_addr), sizeof(struct weir_peer));
 	for (const struct source_file *f = source->files; f; f = f->next)
 		for (size_t i = 0; i < f->objects.n_services; i++)
 			add_service(s, f->objects.services[i]);
 	each_pod(source, add_pod_of, s);
 	peers = map_sync(loader_map(loader, "weir_peers"), &s->peers);
 	ports = sync_ports(loader_map(loader, "weir_named_ports"), s->ports);
-	table_free(&s->peers);
+	desired_free(&s->peers);
 	free(s);
 	if (peers < 0 || ports < 0)
 		return peers < 0 ? peers : ports;

@@ -14,6 +14,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "agent/ancestors.h"
 #include "agent/netns.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -184,6 +185,14 @@ static int attach_hook(struct loader *l, size_t i)
 	return err;
 }
 
+static int may_attach(const struct loader *l, size_t i, const char *cgroup_root, char **ret_error)
+{
+	struct bpf_program *prog = bpf_object__find_program_by_name(l->skel->obj, hooks[i].program);
+
+	return ancestors_allow(cgroup_root, (int)bpf_program__expected_attach_type(prog),
+			       ret_error);
+}
+
 static int attach_hooks(struct loader *l, const char *cgroup_root, char **ret_error)
 {
 	l->cgroup_fd = open(cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -193,8 +202,11 @@ static int attach_hooks(struct loader *l, const char *cgroup_root, char **ret_er
 		return -errno;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
-		int err = attach_hook(l, i);
+		int err = may_attach(l, i, cgroup_root, ret_error);
 
+		if (err)
+			return err;
+		err = attach_hook(l, i);
 		if (!err)
 			continue;
 		*ret_error = xasprintf(

@@ -9,23 +9,23 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 
-void table_init(struct table *t, size_t key_size, size_t value_size)
+void desired_init(struct desired *t, size_t key_size, size_t value_size)
 {
-	*t = (struct table){ .key_size = key_size, .value_size = value_size };
+	*t = (struct desired){ .key_size = key_size, .value_size = value_size };
 }
 
-void table_free(struct table *t)
+void desired_free(struct desired *t)
 {
 	free(t->rows);
-	*t = (struct table){ 0 };
+	*t = (struct desired){ 0 };
 }
 
-static size_t row_size(const struct table *t)
+static size_t row_size(const struct desired *t)
 {
 	return t->key_size + t->value_size;
 }
 
-void table_add(struct table *t, const void *key, const void *value)
+void desired_add(struct desired *t, const void *key, const void *value)
 {
 	char *row;
 
@@ -44,14 +44,14 @@ static int compare_keys(const void *a, const void *b, void *key_size)
 	return memcmp(a, b, *(size_t *)key_size);
 }
 
-static void sort(struct table *t)
+static void sort(struct desired *t)
 {
 	if (!t->sorted && t->n)
 		qsort_r(t->rows, t->n, row_size(t), compare_keys, &t->key_size);
 	t->sorted = true;
 }
 
-bool table_has(struct table *t, const void *key)
+bool desired_has(struct desired *t, const void *key)
 {
 	size_t lo = 0, hi = t->n;
 
@@ -91,14 +91,14 @@ int map_prune(int fd, size_t key_size, size_t value_size,
 {
 	_cleanup_free_ char *key = xcalloc(1, key_size), *next = xcalloc(1, key_size);
 	_cleanup_free_ char *value = xcalloc(1, value_size);
-	_cleanup_table_ struct table doomed;
+	_cleanup_desired_ struct desired doomed;
 	const void *from = NULL;
 	int removed = 0;
 
-	table_init(&doomed, key_size, 0);
+	desired_init(&doomed, key_size, 0);
 	while (bpf_map_get_next_key(fd, from, next) == 0) {
 		if (bpf_map_lookup_elem(fd, next, value) == 0 && remove(next, value, ctx))
-			table_add(&doomed, next, value);
+			desired_add(&doomed, next, value);
 		memcpy(key, next, key_size);
 		from = key;
 	}
@@ -112,15 +112,15 @@ int map_prune(int fd, size_t key_size, size_t value_size,
 	return removed;
 }
 
-static bool not_in_table(const void *key, const void *value, void *ctx)
+static bool not_desired(const void *key, const void *value, void *ctx)
 {
 	(void)value;
-	return !table_has(ctx, key);
+	return !desired_has(ctx, key);
 }
 
-int map_sync(int fd, struct table *t)
+int map_sync(int fd, struct desired *t)
 {
-	int changes = map_prune(fd, t->key_size, t->value_size, not_in_table, t);
+	int changes = map_prune(fd, t->key_size, t->value_size, not_desired, t);
 	int first_error = 0;
 
 	for (size_t i = 0; changes >= 0 && i < t->n; i++) {
@@ -136,18 +136,4 @@ int map_sync(int fd, struct table *t)
 			changes++;
 	}
 	return first_error ?: changes;
-}
-
-size_t map_count(int fd, size_t key_size)
-{
-	_cleanup_free_ char *key = xcalloc(1, key_size), *next = xcalloc(1, key_size);
-	const void *from = NULL;
-	size_t n = 0;
-
-	while (n < 10000000 && bpf_map_get_next_key(fd, from, next) == 0) {
-		memcpy(key, next, key_size);
-		from = key;
-		n++;
-	}
-	return n;
 }

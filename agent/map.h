@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Maps as tables: a table is what a map should hold; syncing writes only what differs, so that a
+ * A desired state is what a map should hold; syncing writes only what differs, so that a
  * second run changes nothing.
  */
 #ifndef WEIR_AGENT_MAP_H
@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct table {
+struct desired {
 	size_t key_size;
 	size_t value_size;
 	size_t n;
@@ -18,11 +18,11 @@ struct table {
 	bool sorted;
 };
 
-void table_init(struct table *t, size_t key_size, size_t value_size);
-void table_free(struct table *t);
+void desired_init(struct desired *t, size_t key_size, size_t value_size);
+void desired_free(struct desired *t);
 /* A key that is there already keeps its first value once the table is sorted. */
-void table_add(struct table *t, const void *key, const void *value);
-bool table_has(struct table *t, const void *key);
+void desired_add(struct desired *t, const void *key, const void *value);
+bool desired_has(struct desired *t, const void *key);
 
 /* Writes value unless it is there already. 0, 1 when it was written, or -errno (-E2BIG, -ENOSPC:
  * full). */
@@ -38,13 +38,10 @@ int map_remove(int fd, const void *key);
 int map_prune(int fd, size_t key_size, size_t value_size,
 	      bool (*remove)(const void *key, const void *value, void *ctx), void *ctx);
 
-/* Makes the map equal to the table. Changes made, or -errno; a full map leaves out what does not
- * fit. */
-int map_sync(int fd, struct table *t);
+/* Makes the map equal to what is desired. Changes made, or -errno; a full map leaves out what does
+ * not fit. */
+int map_sync(int fd, struct desired *t);
 
-/* Number of entries, by walking the keys. */
-size_t map_count(int fd, size_t key_size);
-
-#define _cleanup_table_ __attribute__((cleanup(table_free)))
+#define _cleanup_desired_ __attribute__((cleanup(desired_free)))
 
 #endif

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pods from JSON. A field of the wrong type is an error that names it, as kubectl would say. */
+#include "agent/pod.h"
+
+#include "agent/object.h"
+#include "base/buf.h"
+#include "base/inet.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Lengths of struct weir_pod_names, which are those of Kubernetes. */
+#define MAX_NAMESPACE 63
+#define MAX_NAME      253
+#define MAX_UID	      63
+#define MAX_UID	      63 /* what struct weir_pod_names holds */
+/* The largest id that is one: (uid_t)-1 means "leave as it is". */
+#define MAX_ID (UINT32_MAX - 1)
+
+#define fail(ret_error, ...) (*(ret_error) = xasprintf(__VA_ARGS__), -EINVAL)
+
+const char *field_type(const json_t *value)
+{
+	switch (json_typeof(value)) {
+	case JSON_OBJECT:
+		return "an object";
+	case JSON_ARRAY:
+		return "a list";
+	case JSON_STRING:
+		return "a string";
+	case JSON_INTEGER:
+	case JSON_REAL:
+		return "a number";
+	case JSON_NULL:
+		return "null";
+	default:
+		return "a boolean";
+	}
+}
+
+/* NULL when absent. */
+static const json_t *field(const json_t *o, const char *key)
+{
+	const json_t *value = json_object_get(o, key);
+
+	return json_is_null(value) ? NULL : value;
+}
+
+static int wrong_type(const char *path, const char *key, const json_t *value, const char *expected,
+		      char **ret_error)
+{
+	return fail(ret_error, "%s%s%s is %s, not %s", path, *path ? "." : "", key,
+		    field_type(value), expected);
+}
+
+int field_string(const json_t *o, const char *path, const char *key, char **ret, char **ret_error)
+{
+	const json_t *value = field(o, key);
+
+	if (value && !json_is_string(value))
+		return wrong_type(path, key, value, "a string", ret_error);
+	*ret = value ? xstrdup(json_string_value(value)) : NULL;
+	return 0;
+}
+
+int field_bool(const json_t *o, const char *path, const char *key, bool absent, bool *ret,
+	       char **ret_error)
+{
+	const json_t *value = field(o, key);
+
+	if (value && !json_is_boolean(value))
+		return wrong_type(path, key, value, "true or false", ret_error);
+	*ret = value ? json_is_true(value) : absent;
+	return 0;
+}
+
+int field_int(const json_t *o, const char *path, const char *key, int64_t min, int64_t max,
+	      int64_t absent, int64_t *ret, char **ret_error)
+{
+	const json_t *value = field(o, key);
+	json_int_t n = value ? json_integer_value(value) : absent;
+
+	if (value && !json_is_integer(value))
+		return wrong_type(path, key, value, "an integer", ret_error);
+	if (value && (n < min || n > max))
+		return fail(ret_error, "%s.%s is %lld, not in %lld to %lld", path, key,
+			    (long long)n, (long long)min, (long long)max);
+	*ret = n;
+	return 0;
+}
+
+int field_object(const json_t *o, const char *path, const char *key, const json_t **ret,
+		 char **ret_error)
+{
+	const json_t *value = field(o, key);
+
+	if (value && !json_is_object(value))
+		return wrong_type(path, key, value, "an object", ret_error);
+	*ret = value;
+	return 0;
+}
+
+int field_array(const json_t *o, const char *path, const char *key, const json_t **ret,
+		char **ret_error)
+{
+	const json_t *value = field(o, key);
+
+	if (value && !json_is_array(value))
+		return wrong_type(path, key, value, "a list", ret_error);
+	*ret = value;
+	return 0;
+}
+
+void pairs_free(struct pod_pairs *pairs)
+{
+	for (size_t i = 0; i < pairs->n; i++) {
+		free(pairs->items[i].key);
+		free(pairs->items[i].value);
+	}
+	free(pairs->items);
+	*pairs = (struct pod_pairs){ 0 };
+}
+
+/* The last of that name: in an environment it is the one that counts; elsewhere keys are unique. */
+const char *pairs_get(const struct pod_pairs *pairs, const char *key)
+{
+	for (size_t i = pairs->n; i > 0; i--)
+		if (!strcmp(pairs->items[i - 1].key, key))
+			return pairs->items[i - 1].value;
+	return NULL;
+}
+
+int field_pairs(const json_t *o, const char *path, const char *key, struct pod_pairs *ret,
+		char **ret_error)
+{
+	_cleanup_(pairs_free) struct pod_pairs pairs = { 0 };
+	const json_t *map;
+	const char *name;
+	json_t *value;
+	int r;
+
+	r = field_object(o, path, key, &map, ret_error);
+	if (r < 0)
+		return r;
+	pairs.items = xcalloc(json_object_size(map), sizeof(*pairs.items));
+	json_object_foreach ((json_t *)map, name, value) {
+		if (json_is_null(value))
+			continue;
+		if (!json_is_string(value))
+			return fail(ret_error, "%s.%s['%s'] is %s, not a string", path, key, name,
+				    field_type(value));
+		pairs.items[pairs.n].key = xstrdup(name);
+		pairs.items[pairs.n++].value = xstrdup(json_string_value(value));
+	}
+	*ret = pairs;
+	pairs = (struct pod_pairs){ 0 };
+	return 0;
+}
+
+static int parse_owner(struct pod *pod, const json_t *metadata, char **ret_error)
+{
+	const json_t *owners, *owner;
+	size_t i;
+	int r;
+
+	r = field_array(metadata, "metadata", "ownerReferences", &owners, ret_error);
+	if (r < 0)
+		return r;
+	json_array_foreach (owners, i, owner) {
+		_cleanup_free_ char *path = xasprintf("metadata.ownerReferences[%zu]", i);
+		bool controller;
+
+		if (!json_is_object(owner))
+			return fail(ret_error, "%s is %s, not an object", path, field_type(owner));
+		r = field_bool(owner, path, "controller", false, &controller, ret_error);
+		if (r < 0)
+			return r;
+		if (!controller)
+			continue;
+		r = field_string(owner, path, "kind", &pod->owner_kind, ret_error);
+		return r < 0 ? r : field_string(owner, path, "name", &pod->owner_name, ret_error);
+	}
+	return 0;
+}
+
+static int parse_metadata(struct pod *pod, const json_t *object, char **ret_error)
+{
+	const json_t *metadata;
+	int r;
+
+	r = field_meta(object, "Pod", &metadata, &pod->namespace, &pod->name, ret_error);
+	if (!r)
+		r = field_string(metadata, "metadata", "uid", &pod->uid, ret_error);
+	if (!r && !pod->uid)
+		pod->uid = xstrdup("");
+	if (!r && strlen(pod->uid) > MAX_UID)
+		r = fail(ret_error, "metadata.uid has more than %d bytes", MAX_UID);
+	if (!r)
+		r = field_string(metadata, "metadata", "generateName", &pod->generate_name,
+				 ret_error);
+	if (!r)
+		r = field_pairs(metadata, "metadata", "labels", &pod->labels, ret_error);
+	if (!r)
+		r = field_pairs(metadata, "metadata", "annotations", &pod->annotations, ret_error);
+	if (!r)
+		r = parse_owner(pod, metadata, ret_error);
+	if (!r)
+		pod->deleting = field(metadata, "deletionTimestamp");
+	return r;
+}
+
+/* An item of a list of objects; *ret_path is owned by the caller. */
+static int list_item(const json_t *item, const char *path, const char *key, size_t i,
+		     char **ret_path, char **ret_error)
+{
+	if (!json_is_object(item))
+		return fail(ret_error, "%s.%s[%zu] is %s, not an object", path, key, i,
+			    field_type(item));
+	*ret_path = xasprintf("%s.%s[%zu]", path, key, i);
+	return 0;
+}
+
+static int parse_args(struct pod_container *c, const json_t *o, const char *path, char **ret_error)
+{
+	const json_t *list, *item;
+	size_t i;
+	int r;
+
+	r = field_array(o, path, "args", &list, ret_error);
+	if (r < 0)
+		return r;
+	c->args = xcalloc(json_array_size(list), sizeof(*c->args));
+	json_array_foreach (list, i, item) {
+		if (!json_is_string(item))
+			return fail(ret_error, "%s.args[%zu] is %s, not a string", path, i,
+				    field_type(item));
+		c->args[c->n_args++] = xstrdup(json_string_value(item));
+	}
+	return 0;
+}
+
+static int parse_env(struct pod_container *c, const json_t *o, const char *path, char **ret_error)
+{
+	const json_t *list, *item;
+	size_t i;
+	int r;
+
+	r = field_array(o, path, "env", &list, ret_error);
+	if (r < 0)
+		return r;
+	c->env.items = xcalloc(json_array_size(list), sizeof(*c->env.items));
+	json_array_foreach (list, i, item) {
+		struct pod_pair *pair = &c->env.items[c->env.n];
+		_cleanup_free_ char *at = NULL;
+
+		r = list_item(item, path, "env", i, &at, ret_error);
+		if (r < 0)
+			return r;
+		c->env.n++;
+		r = field_string(item, at, "name", &pair->key, ret_error);
+		if (!r && !pair->key)
+			r = fail(ret_error, "%s.name is missing", at);
+		if (!r)
+			r = field_string(item, at, "value", &pair->value, ret_error);
+		if (r < 0)
+			return r;
+		if (!pair->value)
+			pair->value = xstrdup("");
+	}
+	return 0;
+}
+
+static int parse_ports(struct pod_container *c, const json_t *o, const char *path, char **ret_error)
+{
+	const json_t *list, *item;
+	size_t i;
+	int r;
+
+	r = field_array(o, path, "ports", &list, ret_error);
+	if (r < 0)
+		return r;
+	c->ports = xcalloc(json_array_size(list), sizeof(*c->ports));
+	json_array_foreach (list, i, item) {
+		_cleanup_free_ char *at = NULL, *protocol = NULL;
+		struct pod_port *port = &c->ports[c->n_ports];
+		int64_t n;
+
+		r = list_item(item, path, "ports", i, &at, ret_error);
+		if (r < 0)
+			return r;
+		c->n_ports++;
+		r = field_int(item, at, "containerPort", 1, UINT16_MAX, 0, &n, ret_error);
+		if (!r && !n)
+			r = fail(ret_error, "%s.containerPort is missing", at);
+		if (!r)
+			r = field_string(item, at, "protocol", &protocol, ret_error);
+		if (!r)
+			r = field_string(item, at, "name", &port->name, ret_error);
+		if (r < 0)
+			return r;
+		port->port = (uint16_t)n;
+		port->udp = protocol && strcmp(protocol, "TCP");
+	}
+	return 0;
+}
+
+static int parse_ids(const json_t *o, const char *path, int64_t *ret_user, int64_t *ret_group,
+		     char **ret_error)
+{
+	_cleanup_free_ char *at = xasprintf("%s.securityContext", path);
+	const json_t *context;
+	int r;
+
+	r = field_object(o, path, "securityContext", &context, ret_error);
+	if (!r)
+		r = field_int(context, at, "runAsUser", 0, MAX_ID, -1, ret_user, ret_error);
+	if (!r)
+		r = field_int(context, at, "runAsGroup", 0, MAX_ID, -1, ret_group, ret_error);
+	return r;
+}
+
+static int parse_container(struct pod_container *c, const json_t *o, const char *path,
+			   char **ret_error)
+{
+	int r;
+
+	r = field_string(o, path, "name", &c->name, ret_error);
+	if (!r && (!c->name || !*c->name))
+		r = fail(ret_error, "%s.name is missing", path);
+	if (!r)
+		r = parse_args(c, o, path, ret_error);
+	if (!r)
+		r = parse_env(c, o, path, ret_error);
+	if (!r)
+		r = parse_ports(c, o, path, ret_error);
+	if (!r)
+		r = parse_ids(o, path, &c->run_as_user, &c->run_as_group, ret_error);
+	return r;
+}
+
+static int parse_containers(const json_t *spec, const char *key, struct pod_containers *containers,
+			    char **ret_error)
+{
+	const json_t *list, *item;
+	size_t i;
+	int r;
+
+	r = field_array(spec, "spec", key, &list, ret_error);
+	if (r < 0)
+		return r;
+	containers->items = xcalloc(json_array_size(list), sizeof(*containers->items));
+	json_array_foreach (list, i, item) {
+		_cleanup_free_ char *at = NULL;
+
+		r = list_item(item, "spec", key, i, &at, ret_error);
+		if (!r)
+			r = parse_container(&containers->items[containers->n++], item, at,
+					    ret_error);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A spec is not asked for: the peers in a pods directory may be mere names with addresses. */
+static int parse_spec(struct pod *pod, const json_t *object, char **ret_error)
+{
+	const json_t *spec;
+	int r;
+
+	r = field_object(object, "", "spec", &spec, ret_error);
+	if (!r)
+		r = parse_containers(spec, "containers", &pod->containers, ret_error);
+	if (!r)
+		r = parse_containers(spec, "initContainers", &pod->init_containers, ret_error);
+	if (!r)
+		r = parse_ids(spec, "spec", &pod->run_as_user, &pod->run_as_group, ret_error);
+	if (!r)
+		r = field_bool(spec, "spec", "hostNetwork", false, &pod->host_network, ret_error);
+	if (!r)
+		r = field_bool(spec, "spec", "hostUsers", true, &pod->host_users, ret_error);
+	if (!r)
+		r = field_string(spec, "spec", "serviceAccountName", &pod->service_account,
+				 ret_error);
+	if (!r)
+		r = field_string(spec, "spec", "nodeName", &pod->node_name, ret_error);
+	return r;
+}
+
+static int parse_status(struct pod *pod, const json_t *object, char **ret_error)
+{
+	_cleanup_free_ char *ip = NULL;
+	const json_t *status;
+	int r;
+
+	r = field_object(object, "", "status", &status, ret_error);
+	if (!r)
+		r = field_string(status, "status", "phase", &pod->phase, ret_error);
+	if (!r)
+		r = field_addrs(status, "status", "podIPs", "ip", &pod->ips, &pod->n_ips,
+				ret_error);
+	if (!r)
+		r = field_string(status, "status", "podIP", &ip, ret_error);
+	if (r < 0 || pod->n_ips || !ip || !*ip)
+		return r;
+	free(pod->ips);
+	pod->ips = xcalloc(1, sizeof(*pod->ips));
+	if (inet_parse(ip, pod->ips[0].ip) < 0)
+		return fail(ret_error, "status.podIP: '%s' is no IP address", ip);
+	pod->n_ips = 1;
+	return 0;
+}
+
+int pod_parse(const json_t *object, struct pod **ret, char **ret_error)
+{
+	_cleanup_pod_ struct pod *pod = xcalloc(1, sizeof(*pod));
+	int r;
+
+	r = parse_metadata(pod, object, ret_error);
+	if (!r)
+		r = parse_spec(pod, object, ret_error);
+	if (!r)
+		r = parse_status(pod, object, ret_error);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(pod);
+	return 0;
+}
+
+static void containers_free(struct pod_containers *containers)
+{
+	for (size_t i = 0; i < containers->n; i++) {
+		struct pod_container *c = &containers->items[i];
+
+		for (size_t j = 0; j < c->n_args; j++)
+			free(c->args[j]);
+		for (size_t j = 0; j < c->n_ports; j++)
+			free(c->ports[j].name);
+		pairs_free(&c->env);
+		free(c->args);
+		free(c->ports);
+		free(c->name);
+	}
+	free(containers->items);
+}
+
+void pod_free(struct pod *pod)
+{
+	if (!pod)
+		return;
+	pairs_free(&pod->labels);
+	pairs_free(&pod->annotations);
+	containers_free(&pod->containers);
+	containers_free(&pod->init_containers);
+	free(pod->namespace);
+	free(pod->name);
+	free(pod->uid);
+	free(pod->generate_name);
+	free(pod->owner_kind);
+	free(pod->owner_name);
+	free(pod->service_account);
+	free(pod->node_name);
+	free(pod->phase);
+	free(pod->ips);
+	free(pod);
+}
+
+const char *pod_annotation(const struct pod *pod, const char *key)
+{
+	return pairs_get(&pod->annotations, key);
+}
+
+const char *pod_label(const struct pod *pod, const char *key)
+{
+	return pairs_get(&pod->labels, key);
+}
+
+const char *pod_env(const struct pod_container *c, const char *key)
+{
+	return pairs_get(&c->env, key);
+}
+
+const struct pod_container *pod_container(const struct pod *pod, const char *name)
+{
+	const struct pod_containers *both[] = { &pod->containers, &pod->init_containers };
+
+	for (size_t i = 0; i < ARRAY_SIZE(both); i++)
+		for (size_t j = 0; j < both[i]->n; j++)
+			if (!strcmp(both[i]->items[j].name, name))
+				return &both[i]->items[j];
+	return NULL;
+}
+
+bool pod_finished(const struct pod *pod)
+{
+	return pod->phase && (!strcmp(pod->phase, "Succeeded") || !strcmp(pod->phase, "Failed"));
+}
+
+void pod_addresses(const struct pod *pod, struct weir_addr *ret_v4, struct weir_addr *ret_v6)
+{
+	*ret_v4 = *ret_v6 = (struct weir_addr){ { 0 } };
+	for (size_t i = pod->n_ips; i > 0; i--)
+		*(weir_addr_is_v4(&pod->ips[i - 1]) ? ret_v4 : ret_v6) = pod->ips[i - 1];
+}
+
+/* The label is the newer of the two and beats the annotation, whatever it says. */
+const char *pod_istio_inject(const struct pod *pod)
+{
+	static const char key[] = "sidecar.istio.io/inject";
+
+	return pod_label(pod, key) ?: pod_annotation(pod, key);
+}
+
+bool pod_asks_for_istio(const struct pod *pod, const struct pod_pairs *namespace_labels)
+{
+	const char *injection =
+		namespace_labels ? pairs_get(namespace_labels, "istio-injection") : NULL;
+	const char *revision =
+		namespace_labels ? pairs_get(namespace_labels, "istio.io/rev") : NULL;
+	const char *inject = pod_istio_inject(pod);
+
+	if (inject)
+		return !strcmp(inject, "true");
+	return injection ? !strcmp(injection, "enabled") : revision && *revision;
+}
+
+bool pod_asks_for_linkerd(const struct pod *pod, const struct pod_pairs *namespace_annotations)
+{
+	const char *inject = pod_annotation(pod, "linkerd.io/inject");
+
+	if (!inject && namespace_annotations)
+		inject = pairs_get(namespace_annotations, "linkerd.io/inject");
+	return inject && (!strcmp(inject, "enabled") || !strcmp(inject, "ingress"));
+}

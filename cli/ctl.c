@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/ctl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+
+#define SOCKET_NAME "weir.sock"
+#define TIMEOUT_MS  5000
+#define ANSWER_MAX  (64u << 20)
+
+static long long now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+/* Through a descriptor of the directory: sun_path holds only 107 characters. */
+static int connect_to(int fd, const char *run_dir)
+{
+	_cleanup_close_ int dir = open(run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	if (dir < 0)
+		return errno == ENOTDIR ? -ENOENT : -errno;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" SOCKET_NAME, dir);
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	return 0;
+}
+
+static int send_line(int fd, const char *question)
+{
+	_cleanup_free_ char *line = xasprintf("%s\n", question);
+	size_t len = strlen(line);
+
+	if (send(fd, line, len, MSG_NOSIGNAL) != (ssize_t)len)
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	return 0;
+}
+
+/* 1: there is something to read. */
+static int wait_for(int fd, long long deadline)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	long long left = deadline - now_ms();
+	int r = poll(&p, 1, left > 0 ? (int)left : 0);
+
+	if (r < 0)
+		return errno == EINTR ? 0 : -errno;
+	return r ? 1 : -ETIMEDOUT;
+}
+
+static int read_all(int fd, struct buf *answer)
+{
+	long long deadline = now_ms() + TIMEOUT_MS;
+	char chunk[16384];
+
+	for (;;) {
+		ssize_t n;
+		int r = wait_for(fd, deadline);
+
+		if (r < 0)
+			return r;
+		if (r == 0)
+			continue;
+		n = read(fd, chunk, sizeof(chunk));
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			return 0;
+		if (n > 0)
+			buf_add(answer, chunk, (size_t)n);
+		if (answer->len > ANSWER_MAX)
+			return -EBADMSG;
+	}
+}
+
+int ctl_ask(const char *run_dir, const char *question, json_t **ret)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	_cleanup_buf_ struct buf answer = { 0 };
+	json_t *json;
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = connect_to(fd, run_dir);
+	if (r == 0)
+		r = send_line(fd, question);
+	if (r == 0)
+		r = read_all(fd, &answer);
+	if (r < 0)
+		return r;
+	json = json_loadb(buf_text(&answer), answer.len, 0, NULL);
+	if (!json_is_object(json)) {
+		json_decref(json);
+		return -EBADMSG;
+	}
+	*ret = json;
+	return 0;
+}
+
+bool ctl_nobody(int err)
+{
+	return err == -ENOENT || err == -ECONNREFUSED;
+}
+
+char *ctl_error(const char *run_dir, int err)
+{
+	if (ctl_nobody(err))
+		return xasprintf("no agent at %s/" SOCKET_NAME ": is it running? (--run-dir)",
+				 run_dir);
+	if (err == -EACCES || err == -EPERM)
+		return xasprintf("%s/" SOCKET_NAME ": permission denied: run as root", run_dir);
+	if (err == -ETIMEDOUT)
+		return xasprintf("the agent at %s/" SOCKET_NAME
+				 " does not answer: see its log, restart it if it hangs",
+				 run_dir);
+	if (err == -EBADMSG)
+		return xasprintf("%s/" SOCKET_NAME " does not answer as a weir agent does",
+				 run_dir);
+	return xasprintf("%s/" SOCKET_NAME ": %s", run_dir, strerror(-err));
+}
+
+const char *json_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+long long json_number(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+bool json_flag(const json_t *object, const char *key)
+{
+	return json_is_true(json_object_get(object, key));
+}
+
+void json_print(const json_t *json)
+{
+	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	putchar('\n');
+}

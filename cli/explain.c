@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weir explain: where a connection would go, and why. Works from the pinned maps; the agent is
+ * asked only for pods that are not in them, and for the reason why a pod is not captured.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/inet.h"
+#include "cli/command.h"
+#include "cli/ctl.h"
+#include "cli/explain.h"
+#include "cli/near.h"
+
+enum { KEY_TO = 0x200, KEY_INBOUND, KEY_PROTO, KEY_UID, KEY_GID, KEY_FROM };
+
+static const struct argp_option table[] = {
+	{ "to", KEY_TO, "IP:PORT", 0, "outbound: what the application dials ([IPv6]:PORT)", 1 },
+	{ "inbound", KEY_INBOUND, "PORT", 0, "inbound: the port of the pod that is dialled", 1 },
+	{ "from", KEY_FROM, "IP", 0,
+	  "source address (the pod's own; inbound: an address outside the pod)", 2 },
+	{ "proto", KEY_PROTO, "PROTOCOL", 0, "tcp or udp (tcp)", 2 },
+	{ "uid", KEY_UID, "N", 0, "user that opened the socket, as the node sees it (0)", 2 },
+	{ "gid", KEY_GID, "N", 0, "its primary group (0)", 2 },
+	{ 0 },
+};
+
+struct command_line {
+	struct options options;
+	struct explain_query query;
+	const char *pod; /* NAMESPACE/POD */
+	bool has_to;
+	bool has_inbound;
+};
+
+static void set_to(const struct argp_state *state, struct explain_query *q, const char *arg)
+{
+	if (inet_parse_endpoint(arg, q->to.ip, &q->port) < 0 || !q->port)
+		options_usage(
+			state,
+			"--to=%s: give IP:PORT, as 10.96.0.1:80 or [fd00::1]:80; names are not "
+			"looked up",
+			arg);
+}
+
+static void set_from(const struct argp_state *state, struct explain_query *q, const char *arg)
+{
+	if (inet_parse(arg, q->from.ip) < 0 || weir_addr_is_any(&q->from))
+		options_usage(state, "--from=%s: give an IP address", arg);
+	q->has_from = true;
+}
+
+static void set_proto(const struct argp_state *state, struct explain_query *q, const char *arg)
+{
+	if (strcmp(arg, "tcp") != 0 && strcmp(arg, "udp") != 0)
+		options_usage(state, "--proto=%s: give tcp or udp", arg);
+	q->udp = strcmp(arg, "udp") == 0;
+}
+
+static void set_pod(const struct argp_state *state, struct command_line *c, const char *arg)
+{
+	const char *slash = strchr(arg, '/');
+
+	if (c->pod)
+		options_usage(state, "one pod at a time, not %s and %s", c->pod, arg);
+	if (!slash || slash == arg || !slash[1] || strchr(slash + 1, '/'))
+		options_usage(state, "%s: give NAMESPACE/POD", arg);
+	c->pod = arg;
+}
+
+static void check_line(const struct argp_state *state, const struct command_line *c)
+{
+	const struct explain_query *q = &c->query;
+
+	if (!c->pod)
+		options_usage(state, "which pod? give NAMESPACE/POD");
+	if (c->has_to == c->has_inbound)
+		options_usage(state, "give either --to=IP:PORT or --inbound=PORT");
+	if (c->has_to && q->has_from && weir_addr_is_v4(&q->from) != weir_addr_is_v4(&q->to))
+		options_usage(state, "--from and --to are of different address families");
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct command_line *c = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &c->options;
+		return 0;
+	case KEY_TO:
+		set_to(state, &c->query, arg);
+		c->has_to = true;
+		return 0;
+	case KEY_INBOUND:
+		c->query.port = (uint16_t)options_number(state, "inbound", arg, UINT16_MAX);
+		if (!c->query.port)
+			options_usage(state, "--inbound=%s: give a port from 1 to 65535", arg);
+		c->query.direction = WEIR_INBOUND;
+		c->has_inbound = true;
+		return 0;
+	case KEY_FROM:
+		set_from(state, &c->query, arg);
+		return 0;
+	case KEY_PROTO:
+		set_proto(state, &c->query, arg);
+		return 0;
+	case KEY_UID:
+		c->query.uid = options_number(state, "uid", arg, UINT32_MAX);
+		return 0;
+	case KEY_GID:
+		c->query.gid = options_number(state, "gid", arg, UINT32_MAX);
+		return 0;
+	case ARGP_KEY_ARG:
+		set_pod(state, c, arg);
+		return 0;
+	case ARGP_KEY_END:
+		check_line(state, c);
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp argp = {
+	.options = table,
+	.parser = parse,
+	.args_doc = "NAMESPACE/POD --to=IP:PORT\nNAMESPACE/POD --inbound=PORT",
+	.doc = "Where a connection would go, and why.\v"
+	       "The same decision code runs in the kernel. It is asked with what the pinned maps "
+	       "say, "
+	       "with or without an agent.",
+	.children = options_children,
+};
+
+static void result_free(struct explain_result *r)
+{
+	free(r->because);
+	free(r->pod);
+	json_decref(r->texts.assumed);
+	json_decref(r->texts.notes);
+}
+
+static void add_text(json_t *texts, const char *text)
+{
+	json_array_append_new(texts, json_string(text));
+}
+
+static bool is_named(const char *namespace, const char *name, const char *wanted)
+{
+	size_t len = strlen(namespace);
+
+	return strncmp(wanted, namespace, len) == 0 && wanted[len] == '/' &&
+	       strcmp(wanted + len + 1, name) == 0;
+}
+
+/* The newest comes first. */
+static const struct pod_entry *find_pod(const struct pod_list *pods, const char *wanted,
+					const struct explain_notes *texts)
+{
+	const struct pod_entry *found = NULL;
+
+	for (size_t i = 0; i < pods->n; i++) {
+		const struct pod_entry *pod = &pods->items[i];
+
+		if (!is_named(pod->names.namespace, pod->names.name, wanted))
+			continue;
+		if (found) {
+			add_text(texts->notes, "several network namespaces bear this pod's name: "
+					       "this is the newest");
+			break;
+		}
+		found = pod;
+	}
+	return found;
+}
+
+/* The agent's view of a pod, NULL when it has none or does not answer. Lives as long as `answer`.
+ */
+static const json_t *ask_agent(const struct options *o, const char *wanted, json_t **answer)
+{
+	json_t *pod;
+	size_t i;
+
+	if (!*answer && ctl_ask(o->run_dir, "pods", answer) < 0)
+		return NULL;
+	json_array_foreach (json_object_get(*answer, "pods"), i, pod)
+		if (is_named(json_text(pod, "namespace"), json_text(pod, "name"), wanted))
+			return pod;
+	return NULL;
+}
+
+/* Why a pod is not captured, or its policy failed, only the agent can tell. */
+static void add_agent_reason(const struct options *o, const char *wanted, struct explain_result *r)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	const json_t *pod = ask_agent(o, wanted, &answer);
+	char *because;
+
+	if (!pod || !*json_text(pod, "reason"))
+		return;
+	because = xasprintf("%s: %s", r->because, json_text(pod, "reason"));
+	free(r->because);
+	r->because = because;
+}
+
+static bool agent_knows_more(const struct explain_facts *f, const struct weir_answer *answer)
+{
+	return answer->reason == WEIR_REASON_POLICY_FAILED ||
+	       (answer->reason == WEIR_REASON_NOT_CAPTURED && !f->sources[WEIR_SETTING_CAPTURE]);
+}
+
+static void set_to_inbound(struct explain_query *q, const struct weir_addr *ip4,
+			   const struct weir_addr *ip6, const struct explain_notes *texts)
+{
+	if (q->direction != WEIR_INBOUND)
+		return;
+	explain_set_inbound_to(q, ip4, ip6);
+	if (weir_addr_is_any(&q->to))
+		add_text(texts->assumed, "the pod has an address of this family; none is known");
+}
+
+static int answer_from_maps(const struct command_line *c, struct explain_query *q,
+			    const struct pod_entry *pod, struct explain_result *r)
+{
+	const struct options *o = &c->options;
+	_cleanup_free_ char *error = NULL;
+	struct explain_facts f;
+
+	set_to_inbound(q, &pod->policy.ip4, &pod->policy.ip6, &r->texts);
+	if (explain_read_facts(o->bpf_dir, q, pod, &f, &error) < 0)
+		return options_fail(o, "%s", error);
+	r->answer = explain_decide(q, &f);
+	explain_landing(q, &r->answer, &r->to);
+	if (r->answer.verdict == WEIR_REDIRECT) {
+		enum weir_presence presence =
+			explain_presence(o->bpf_dir, q, pod, r->answer.port, &r->texts);
+
+		r->answer = weir_decide_presence(&f.pod, r->answer, presence);
+		if (r->answer.verdict == WEIR_DIRECT)
+			explain_landing(q, &r->answer, &r->to);
+	}
+	r->because = explain_because(q, &f, &r->answer);
+	if (agent_knows_more(&f, &r->answer))
+		add_agent_reason(o, c->pod, r);
+	explain_print(q, r, o->output);
+	return EXIT_SUCCESS;
+}
+
+/* A pod that is not in the maps has no programs on its path. */
+static int answer_from_agent(const struct command_line *c, struct explain_query *q,
+			     const json_t *pod, struct explain_result *r)
+{
+	struct weir_addr ip4 = { 0 }, ip6 = { 0 }, ip;
+	const char *reason = json_text(pod, "reason");
+	struct explain_facts none = { 0 };
+	json_t *text;
+	size_t i;
+
+	json_array_foreach (json_object_get(pod, "ips"), i, text) {
+		if (inet_parse(json_string_value(text) ?: "", ip.ip) < 0)
+			continue;
+		if (weir_addr_is_v4(&ip))
+			ip4 = ip;
+		else
+			ip6 = ip;
+	}
+	set_to_inbound(q, &ip4, &ip6, &r->texts);
+	r->answer = explain_decide(q, &none);
+	explain_landing(q, &r->answer, &r->to);
+	r->because = q->udp || !*reason ? explain_because(q, &none, &r->answer)
+					: xasprintf("the pod is not captured: %s", reason);
+	explain_print(q, r, c->options.output);
+	return EXIT_SUCCESS;
+}
+
+static void add_near(struct buf *b, size_t *n, const char *wanted, const char *namespace,
+		     const char *name)
+{
+	_cleanup_free_ char *full = xasprintf("%s/%s", namespace, name);
+	const char *wanted_name = strchr(wanted, '/') + 1;
+
+	if (*n >= 5 || (!near_enough(wanted_name, name) && !near_enough(wanted, full)) ||
+	    strstr(buf_text(b), full))
+		return;
+	buf_printf(b, "%s%s", *n ? ", " : "", full);
+	++*n;
+}
+
+static int unknown_pod(const struct command_line *c, const struct pod_list *pods,
+		       const json_t *answer)
+{
+	_cleanup_buf_ struct buf near = { 0 };
+	size_t n = 0, i;
+	json_t *pod;
+
+	for (i = 0; i < pods->n; i++)
+		add_near(&near, &n, c->pod, pods->items[i].names.namespace,
+			 pods->items[i].names.name);
+	json_array_foreach (json_object_get(answer, "pods"), i, pod)
+		add_near(&near, &n, c->pod, json_text(pod, "namespace"), json_text(pod, "name"));
+	if (n)
+		return options_fail(&c->options, "no pod %s on this node; did you mean %s?", c->pod,
+				    near.data);
+	return options_fail(&c->options, "no pod %s on this node: weir pods lists them", c->pod);
+}
+
+static int explain(const struct command_line *c, struct explain_result *result)
+{
+	_cleanup_pods_ struct pod_list pods = { 0 };
+	_cleanup_json_ json_t *answer = NULL;
+	struct explain_query q = c->query;
+	const struct pod_entry *pod;
+	const json_t *from_agent;
+	int r = maps_pods(c->options.bpf_dir, &pods);
+
+	explain_resolve_any(&q);
+	pod = find_pod(&pods, c->pod, &result->texts);
+	if (pod)
+		return answer_from_maps(c, &q, pod, result);
+	from_agent = ask_agent(&c->options, c->pod, &answer);
+	if (from_agent)
+		return answer_from_agent(c, &q, from_agent, result);
+	if (r < 0 && !answer) {
+		_cleanup_free_ char *text = maps_error(c->options.bpf_dir, "weir_pod_names", r);
+
+		return options_fail(&c->options, "%s", text);
+	}
+	return unknown_pod(c, &pods, answer);
+}
+
+int weir_explain_main(int argc, char **argv)
+{
+	struct command_line c = { 0 };
+	_cleanup_(result_free) struct explain_result result = { 0 };
+
+	options_parse(&argp, argc, argv, &c.options, &c);
+	result.pod = xstrdup(c.pod);
+	result.texts.assumed = json_array();
+	result.texts.notes = json_array();
+	return explain(&c, &result);
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the maps, and the pod's network namespace, know about a connection. */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "cli/explain.h"
+#include "cli/listeners.h"
+#include "maps/origdst.h"
+
+/* 1, 0, or -errno. The value does not matter, its size does: larger than any map that is asked. */
+static int has_key(int fd, const void *key)
+{
+	uint64_t value[8];
+
+	if (bpf_map_lookup_elem(fd, key, value) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : -errno;
+}
+
+static int list_has_port(int fd, const struct pod_entry *pod, enum weir_list list, uint16_t port)
+{
+	struct weir_port_entry key = {
+		.prefixlen = WEIR_PORT_BITS,
+		.generation = pod->policy.generation,
+		.netns_cookie = pod->cookie,
+		.list = list,
+		.port = { (uint8_t)(port >> 8), (uint8_t)port },
+	};
+
+	return has_key(fd, &key);
+}
+
+static int list_has_addr(int fd, const struct pod_entry *pod, enum weir_list list,
+			 const struct weir_addr *addr)
+{
+	struct weir_cidr_entry key = {
+		.prefixlen = WEIR_CIDR_BITS,
+		.generation = pod->policy.generation,
+		.netns_cookie = pod->cookie,
+		.list = list,
+		.addr = *addr,
+	};
+
+	return has_key(fd, &key);
+}
+
+static int ask_list(const char *bpf_dir, const struct explain_list *l,
+		    const struct explain_query *q, const struct pod_entry *pod,
+		    const char **ret_map)
+{
+	bool port = l->subject == EXPLAIN_PORT;
+	const char *name = port ? "weir_ports" : "weir_cidrs";
+	_cleanup_close_ int fd =
+		maps_open(bpf_dir, name,
+			  port ? sizeof(struct weir_port_entry) : sizeof(struct weir_cidr_entry),
+			  sizeof(struct weir_present));
+
+	*ret_map = name;
+	if (fd < 0)
+		return fd;
+	if (port)
+		return list_has_port(fd, pod, l->list, q->port);
+	return list_has_addr(fd, pod, l->list, l->subject == EXPLAIN_TO ? &q->to : &q->from);
+}
+
+static int ask_local(const char *bpf_dir, const struct explain_query *q,
+		     const struct pod_entry *pod)
+{
+	_cleanup_close_ int fd =
+		maps_open(bpf_dir, "weir_local", sizeof(struct weir_local_addr), sizeof(uint32_t));
+	struct weir_local_addr key = {
+		.netns_cookie = pod->cookie,
+		.addr = q->direction == WEIR_OUTBOUND ? q->to : q->from,
+	};
+
+	return fd < 0 ? fd : has_key(fd, &key);
+}
+
+int explain_read_facts(const char *bpf_dir, const struct explain_query *q,
+		       const struct pod_entry *pod, struct explain_facts *ret, char **ret_error)
+{
+	struct explain_facts f = { .mesh = pod->names.mesh };
+	const char *map = "weir_local";
+	int r = 0;
+
+	if (pod->has_policy)
+		f.pod = pod->policy; /* else all zero: observed */
+	memcpy(f.sources, pod->names.sources, sizeof(f.sources));
+	if (q->direction == WEIR_OUTBOUND || q->has_from)
+		r = ask_local(bpf_dir, q, pod);
+	f.local = r > 0;
+	for (size_t i = 0; r >= 0 && i < explain_lists_n; i++) {
+		const struct explain_list *l = &explain_lists[i];
+
+		if (l->direction != q->direction || !(f.pod.flags & l->flag) ||
+		    (l->subject == EXPLAIN_FROM && !q->has_from))
+			continue;
+		r = ask_list(bpf_dir, l, q, pod, &map);
+		f.listed[l->list] = r > 0;
+	}
+	if (r < 0) {
+		*ret_error = maps_error(bpf_dir, map, r);
+		return r;
+	}
+	*ret = f;
+	return 0;
+}
+
+static void assume(const struct explain_notes *notes, const char *text, int err)
+{
+	_cleanup_free_ char *line = xasprintf("%s: %s", text, strerror(-err));
+
+	json_array_append_new(notes->assumed, json_string(line));
+}
+
+/* 1, 0, or -errno. */
+static int has_ever_listened(const char *bpf_dir, const struct pod_entry *pod, uint16_t port)
+{
+	struct weir_port_key key = { .netns_cookie = pod->cookie, .port = port };
+	_cleanup_close_ int fd =
+		maps_open(bpf_dir, "weir_seen", sizeof(struct weir_port_key), sizeof(uint32_t));
+
+	return fd < 0 ? fd : has_key(fd, &key);
+}
+
+/* Inbound connections are steered to listeners that weir has recorded. 1, 0, or -errno. */
+static int has_recorded_listener(const char *bpf_dir, const struct explain_query *q,
+				 const struct pod_entry *pod, uint16_t port)
+{
+	_cleanup_close_ int fd = maps_open(bpf_dir, "weir_listeners",
+					   sizeof(struct weir_listener_key), sizeof(uint64_t));
+	int r = fd < 0 ? fd : 0;
+
+	for (int v6 = !weir_addr_is_v4(&q->to); r == 0 && v6 <= 1; v6++)
+		for (int slot = 0; r == 0 && slot < WEIR_LISTENER_SLOTS; slot++) {
+			struct weir_listener_key key = {
+				.netns_cookie = pod->cookie,
+				.port = port,
+				.v6 = (uint8_t)v6,
+				.slot = (uint8_t)slot,
+			};
+
+			r = has_key(fd, &key);
+		}
+	return r;
+}
+
+/* Outbound ones go to whoever listens on loopback. */
+static int has_listener(const char *bpf_dir, const struct explain_query *q,
+			const struct pod_entry *pod, uint16_t port)
+{
+	if (q->direction == WEIR_INBOUND)
+		return has_recorded_listener(bpf_dir, q, pod, port);
+	return listeners_find(pod->names.netns, pod->cookie, !weir_addr_is_v4(&q->to), port);
+}
+
+enum weir_presence explain_presence(const char *bpf_dir, const struct explain_query *q,
+				    const struct pod_entry *pod, uint16_t port,
+				    const struct explain_notes *notes)
+{
+	int listens = has_listener(bpf_dir, q, pod, port);
+	int seen = listens > 0 ? 1 : has_ever_listened(bpf_dir, pod, port);
+
+	if (listens > 0)
+		return WEIR_PROXY_LISTENS;
+	if (seen < 0) {
+		assume(notes, "the proxy listens; whether it ever did cannot be read", seen);
+		return WEIR_PROXY_LISTENS;
+	}
+	if (seen == 0 && listens < 0)
+		assume(notes,
+		       "the proxy does not listen: it was never seen to, and its network namespace "
+		       "cannot "
+		       "be asked",
+		       listens);
+	if (seen == 0)
+		return WEIR_PROXY_NEVER;
+	if (listens == 0)
+		return WEIR_PROXY_GONE;
+	assume(notes,
+	       "the proxy still listens: it once did, and its network namespace cannot be asked",
+	       listens);
+	return WEIR_PROXY_LISTENS;
+}

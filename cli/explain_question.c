@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a question and the maps' facts to the decision, and to words. Pure. */
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "cli/explain.h"
+
+#define OUT WEIR_OUTBOUND
+#define IN  WEIR_INBOUND
+
+const struct explain_list explain_lists[] = {
+	{ WEIR_LIST_OUT_PORT_EXCLUDE, WEIR_POD_OUT_PORTS_EXCLUDE, OUT, EXPLAIN_PORT },
+	{ WEIR_LIST_OUT_PORT_INCLUDE, WEIR_POD_OUT_PORTS, OUT, EXPLAIN_PORT },
+	{ WEIR_LIST_OUT_CIDR_EXCLUDE, WEIR_POD_OUT_CIDRS_EXCLUDE, OUT, EXPLAIN_TO },
+	{ WEIR_LIST_OUT_CIDR_INCLUDE, WEIR_POD_OUT_CIDRS, OUT, EXPLAIN_TO },
+	{ WEIR_LIST_IN_PORT_EXCLUDE, WEIR_POD_IN_PORTS_EXCLUDE, IN, EXPLAIN_PORT },
+	{ WEIR_LIST_IN_PORT_INCLUDE, WEIR_POD_IN_PORTS, IN, EXPLAIN_PORT },
+	{ WEIR_LIST_IN_SOURCE_EXCLUDE, WEIR_POD_IN_SOURCES_EXCLUDE, IN, EXPLAIN_FROM },
+};
+const size_t explain_lists_n = ARRAY_SIZE(explain_lists);
+
+_Static_assert(ARRAY_SIZE(explain_lists) == WEIR_LIST_MAX - 1, "a list is missing");
+
+static void set_loopback(struct weir_addr *addr, bool v6)
+{
+	*addr = (struct weir_addr){ 0 };
+	if (v6)
+		addr->ip[15] = 1;
+	else
+		weir_addr_from_v4(addr, WEIR_WORD(127, 0, 0, 1));
+}
+
+void explain_resolve_any(struct explain_query *q)
+{
+	bool v6 = !weir_addr_is_v4(&q->to);
+
+	if (!weir_addr_is_any(&q->to))
+		return;
+	if (!v6 && q->has_from && !weir_addr_is_any(&q->from))
+		q->to = q->from;
+	else
+		set_loopback(&q->to, v6);
+}
+
+void explain_set_inbound_to(struct explain_query *q, const struct weir_addr *ip4,
+			    const struct weir_addr *ip6)
+{
+	bool v4 = q->has_from ? weir_addr_is_v4(&q->from)
+			      : !weir_addr_is_any(ip4) || weir_addr_is_any(ip6);
+
+	q->to = v4 ? *ip4 : *ip6;
+	if (v4 && weir_addr_is_any(ip4))
+		weir_addr_from_v4(&q->to, 0);
+}
+
+static struct weir_answer decide_outbound(const struct explain_query *q,
+					  const struct explain_facts *f)
+{
+	const struct weir_pod *pod = &f->pod;
+	struct weir_connect c = {
+		.port = q->port,
+		.has_owner = 1,
+		.uid_is_proxy = (pod->flags & WEIR_POD_PROXY_UID) && q->uid == pod->proxy_uid,
+		.gid_is_proxy = (pod->flags & WEIR_POD_PROXY_GID) && q->gid == pod->proxy_gid,
+		.port_excluded = f->listed[WEIR_LIST_OUT_PORT_EXCLUDE],
+		.port_included = f->listed[WEIR_LIST_OUT_PORT_INCLUDE],
+		.cidr_excluded = f->listed[WEIR_LIST_OUT_CIDR_EXCLUDE],
+		.cidr_included = f->listed[WEIR_LIST_OUT_CIDR_INCLUDE],
+	};
+
+	weir_connect_set_addrs(&c, &q->from, &q->to, f->local);
+	return weir_decide_outbound(pod, &c);
+}
+
+static struct weir_answer decide_inbound(const struct explain_query *q,
+					 const struct explain_facts *f)
+{
+	struct weir_syn s = {
+		.port = q->port,
+		.v6 = !weir_addr_is_v4(&q->to),
+		.lo = q->has_from && (f->local || weir_addr_is_loopback(&q->from)),
+		.port_excluded = f->listed[WEIR_LIST_IN_PORT_EXCLUDE],
+		.port_included = f->listed[WEIR_LIST_IN_PORT_INCLUDE],
+		.source_excluded = f->listed[WEIR_LIST_IN_SOURCE_EXCLUDE],
+	};
+
+	return weir_decide_inbound(&f->pod, &s);
+}
+
+struct weir_answer explain_decide(const struct explain_query *q, const struct explain_facts *f)
+{
+	if (q->udp)
+		return WEIR_GO_DIRECT(NOT_TCP);
+	return q->direction == OUT ? decide_outbound(q, f) : decide_inbound(q, f);
+}
+
+void explain_landing(const struct explain_query *q, const struct weir_answer *answer,
+		     struct weir_endpoint *ret)
+{
+	ret->addr = q->to;
+	ret->port = q->port;
+	if (answer->verdict != WEIR_REDIRECT)
+		return;
+	ret->port = answer->port;
+	if (q->direction == OUT)
+		set_loopback(&ret->addr, !weir_addr_is_v4(&q->to));
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/options.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "base/buf.h"
+
+enum { KEY_BPF_DIR = 0x100, KEY_RUN_DIR };
+
+static const struct argp_option table[] = {
+	{ "bpf-dir", KEY_BPF_DIR, "DIR", 0, "pinned maps and links (/sys/fs/bpf/weir)", 10 },
+	{ "run-dir", KEY_RUN_DIR, "DIR", 0, "the agent's control socket (/run/weir)", 10 },
+	{ "output", 'o', "FORMAT", 0, "text, or json for machines", 10 },
+	{ 0 },
+};
+
+static enum output parse_output(const struct argp_state *state, const char *arg)
+{
+	if (strcmp(arg, "json") == 0)
+		return OUTPUT_JSON;
+	if (strcmp(arg, "text") == 0)
+		return OUTPUT_TEXT;
+	options_usage(state, "-o %s: give -o text or -o json", arg);
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct options *o = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->err_stream =
+			NULL; /* getopt says what is wrong; argp would add a second line */
+		return 0;
+	case KEY_BPF_DIR:
+		o->bpf_dir = arg;
+		return 0;
+	case KEY_RUN_DIR:
+		o->run_dir = arg;
+		return 0;
+	case 'o':
+		o->output = parse_output(state, arg);
+		return 0;
+	case ARGP_KEY_ARG:
+		options_usage(state, "what is '%s'?", arg);
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp shared = { .options = table, .parser = parse };
+
+const struct argp_child options_children[] = { { .argp = &shared }, { 0 } };
+
+void options_parse(const struct argp *argp, int argc, char **argv, struct options *o, void *input)
+{
+	*o = (struct options){
+		.command = argv[0],
+		.bpf_dir = "/sys/fs/bpf/weir",
+		.run_dir = "/run/weir",
+	};
+	if (argp_parse(argp, argc, argv, 0, NULL, input) != 0)
+		exit(EX_USAGE);
+}
+
+void options_usage(const struct argp_state *state, const char *fmt, ...)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_vprintf(&text, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "%s: %s (%s --help)\n", state->name, buf_text(&text), state->name);
+	exit(EX_USAGE);
+}
+
+int options_fail(const struct options *o, const char *fmt, ...)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_vprintf(&text, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "%s: %s\n", o->command, buf_text(&text));
+	return EXIT_FAILURE;
+}
+
+uint32_t options_number(const struct argp_state *state, const char *name, const char *text,
+			uint32_t max)
+{
+	unsigned long value;
+	char *end;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno || value > max)
+		options_usage(state, "--%s=%s: give a number from 0 to %u", name, text, max);
+	return (uint32_t)value;
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/collect.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "exporter/mapread.h"
+#include "exporter/process.h"
+
+/* What map_read() returns is an array of these. */
+_Static_assert(sizeof(struct snapshot_flow) ==
+		       sizeof(struct weir_flow_key) + sizeof(struct weir_flow),
+	       "padding between key and value");
+_Static_assert(sizeof(struct snapshot_verdict) ==
+		       sizeof(struct weir_verdict_key) + sizeof(uint64_t),
+	       "padding between key and value");
+
+#define _cleanup_snapshot_ _cleanup_(snapshot_free)
+
+static double seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static int read_flows(int fd, struct snapshot *s)
+{
+	void *entries;
+	int err;
+
+	if (fd < 0)
+		return 0;
+	err = map_read(fd, sizeof(struct weir_flow_key), sizeof(struct weir_flow), &entries,
+		       &s->n_flows);
+	if (!err)
+		s->flows = entries;
+	return err;
+}
+
+static int read_verdicts(int fd, struct snapshot *s)
+{
+	void *entries;
+	int err;
+
+	if (fd < 0)
+		return 0;
+	err = map_read(fd, sizeof(struct weir_verdict_key), sizeof(uint64_t), &entries,
+		       &s->n_verdicts);
+	if (!err)
+		s->verdicts = entries;
+	return err;
+}
+
+static int read_counters(int fd, struct snapshot *s)
+{
+	if (fd < 0)
+		return 0;
+	for (uint32_t i = 0; i < WEIR_COUNTER_MAX; i++)
+		/* A map that an older agent made has fewer. */
+		if (bpf_map_lookup_elem(fd, &i, &s->counters[i]) < 0 && errno != ENOENT)
+			return -errno;
+	return 0;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Every id that the snapshot speaks of, sorted, some of them often. */
+static size_t list_ids(const struct snapshot *s, uint32_t **ret_ids)
+{
+	uint32_t *ids = xcalloc(s->n_flows * 3 + s->n_verdicts, sizeof(*ids));
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_flows; i++) {
+		ids[n++] = s->flows[i].key.workload;
+		ids[n++] = s->flows[i].key.peer;
+		ids[n++] = s->flows[i].key.service;
+	}
+	for (size_t i = 0; i < s->n_verdicts; i++)
+		ids[n++] = s->verdicts[i].key.workload;
+	qsort(ids, n, sizeof(*ids), compare_ids);
+	*ret_ids = ids;
+	return n;
+}
+
+static int read_names(int fd, struct snapshot *s)
+{
+	_cleanup_free_ uint32_t *ids = NULL;
+	size_t n, distinct = 0;
+
+	if (fd < 0)
+		return 0;
+	n = list_ids(s, &ids);
+	for (size_t i = 0; i < n; i++)
+		if (ids[i] >= WEIR_ID_FIRST && (!distinct || ids[distinct - 1] != ids[i]))
+			ids[distinct++] = ids[i];
+	s->names = xcalloc(distinct, sizeof(*s->names));
+	for (size_t i = 0; i < distinct; i++) {
+		struct snapshot_name *name = &s->names[s->n_names];
+
+		if (bpf_map_lookup_elem(fd, &ids[i], &name->name) == 0) {
+			name->id = ids[i];
+			s->n_names++;
+		} else if (errno != ENOENT) {
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+static int read_maps(const struct exporter_source *source, struct snapshot *s)
+{
+	int err;
+
+	err = read_flows(source->flows, s);
+	if (!err)
+		err = read_verdicts(source->verdicts, s);
+	if (!err)
+		err = read_counters(source->counters, s);
+	if (!err)
+		err = read_names(source->names, s);
+	return err;
+}
+
+/* Room for one more element of size bytes behind the n that array has. */
+static void *grow(void *array, size_t n, size_t size)
+{
+	if (n & (n - 1)) /* room doubles at powers of two */
+		return array;
+	return xrealloc(array, (n ? n * 2 : 1) * size);
+}
+
+static char *copy(const char *text)
+{
+	return xstrdup(text ? text : "");
+}
+
+static void add_pod(void *arg, const struct exporter_pod *pod)
+{
+	struct snapshot *s = arg;
+
+	s->pods = grow(s->pods, s->n_pods, sizeof(*s->pods));
+	s->pods[s->n_pods++] = (struct snapshot_pod){
+		.namespace = copy(pod->namespace),
+		.pod = copy(pod->pod),
+		.workload = copy(pod->workload),
+		.mesh = copy(pod->mesh),
+		.state = copy(pod->state),
+		.node = copy(pod->node),
+	};
+}
+
+static void add_hook(void *arg, const char *hook, bool attached)
+{
+	struct snapshot *s = arg;
+
+	s->hooks = grow(s->hooks, s->n_hooks, sizeof(*s->hooks));
+	s->hooks[s->n_hooks++] = (struct snapshot_hook){ copy(hook), attached };
+}
+
+static void add_map(void *arg, const char *map, uint64_t entries, uint64_t max_entries)
+{
+	struct snapshot *s = arg;
+
+	s->maps = grow(s->maps, s->n_maps, sizeof(*s->maps));
+	s->maps[s->n_maps++] = (struct snapshot_map){ copy(map), entries, max_entries };
+}
+
+static void ask_agent(const struct exporter_source *source, struct snapshot *s)
+{
+	s->version = source->version;
+	s->revision = source->revision;
+	if (source->pods)
+		source->pods(source->ctx, add_pod, s);
+	if (source->hooks)
+		source->hooks(source->ctx, add_hook, s);
+	if (source->maps)
+		source->maps(source->ctx, add_map, s);
+	if (source->last_sync)
+		s->last_sync = source->last_sync(source->ctx);
+}
+
+int exporter_collect(const struct exporter_source *source, struct snapshot *ret_snapshot)
+{
+	_cleanup_snapshot_ struct snapshot s = { 0 };
+	double start = seconds_now();
+	int err;
+
+	if (source->fold)
+		source->fold(source->ctx);
+	err = read_maps(source, &s);
+	if (err)
+		return err;
+	ask_agent(source, &s);
+	err = process_read(&s.process);
+	if (err)
+		return err;
+	s.scrape_duration = seconds_now() - start;
+	*ret_snapshot = s;
+	s = (struct snapshot){ 0 };
+	return 0;
+}
+
+static void free_pod(struct snapshot_pod *pod)
+{
+	free(pod->namespace);
+	free(pod->pod);
+	free(pod->workload);
+	free(pod->mesh);
+	free(pod->state);
+	free(pod->node);
+}
+
+void snapshot_free(struct snapshot *s)
+{
+	for (size_t i = 0; i < s->n_pods; i++)
+		free_pod(&s->pods[i]);
+	for (size_t i = 0; i < s->n_hooks; i++)
+		free(s->hooks[i].hook);
+	for (size_t i = 0; i < s->n_maps; i++)
+		free(s->maps[i].map);
+	free(s->flows);
+	free(s->verdicts);
+	free(s->names);
+	free(s->pods);
+	free(s->hooks);
+	free(s->maps);
+	*s = (struct snapshot){ 0 };
+}
+
+int exporter_write(const struct exporter_source *source, enum render_format format, struct buf *out)
+{
+	_cleanup_snapshot_ struct snapshot s = { 0 };
+	int err;
+
+	err = exporter_collect(source, &s);
+	if (err)
+		return err;
+	render_snapshot(&s, format, out);
+	return 0;
+}
+
+int exporter_map_entries(int fd, uint64_t *ret_entries, uint64_t *ret_max_entries)
+{
+	return map_count(fd, ret_entries, ret_max_entries);
+}

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: a lab of its own for each test, named after it; the agent's log and the programs' logs stand in the report of a failure."""
+
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from lab import Lab  # noqa: E402  (the path above makes it importable)
+from lab.command import PROBE, WEIR  # noqa: E402
+
+LOG_TAIL = 4000  # characters of each log in a report
+
+LABS = pytest.StashKey()
+
+
+def pytest_collection_modifyitems(items):
+    """All of these make network namespaces and cgroups."""
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        item.add_marker(pytest.mark.skip(reason="needs root: run `sudo make check`"))
+
+
+@pytest.fixture(scope="session")
+def probe():
+    """The path of the sockets tool."""
+    if not PROBE.exists():
+        pytest.fail(f"{PROBE} is missing: run make tests")
+    return PROBE
+
+
+@pytest.fixture
+def lab(request, probe):
+    """A lab for one test; make more in the test with lab's own class when it needs several."""
+    with Lab(request.node.name) as made:
+        request.node.stash[LABS] = made
+        yield made
+
+
+@pytest.fixture
+def agent(lab):
+    """A weir agent that runs on the test's lab and knows no pod yet."""
+    if not WEIR.exists():
+        pytest.fail(f"{WEIR} is missing: run make")
+    return lab.agent()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Reads the logs while the lab still exists."""
+    outcome = yield
+    report, lab_used = outcome.get_result(), item.stash.get(LABS, None)
+    if report.failed and lab_used and lab_used.log_dir.exists():
+        for log in sorted(lab_used.log_dir.iterdir()):
+            text = log.read_text(errors="replace")[-LOG_TAIL:]
+            if text:
+                report.sections.append((log.name, text))
