@@ -78,7 +78,7 @@ $(B)/weir: $(call obj,$(BASE) $(AGENT) $(EXPO) $(CLI))
 $(B)/weir-cni: $(call obj,$(BASE) cli/cni.c)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -ljansson
 
-$(B)/tests/probe: tests/e2e/probe.c | $(SETUP)
+$(B)/tests/probe: tests/e2e/probe.c $(wildcard tests/e2e/probe/*.h) | $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -o $@ $<
 
@@ -94,7 +94,7 @@ $(B)/san/%.o: %.c | $(SETUP)
 
 $(B)/san/libpure.a: $(patsubst %.c,$(B)/san/%.o,$(PURE))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) qcs $@ $^
 
 $(B)/tests/test_%: $(B)/san/tests/unit/test_%.o $(B)/san/libpure.a
 	@mkdir -p $(@D)

@@ -77,8 +77,7 @@ int field_meta(const json_t *object, const char *kind, const json_t **ret_metada
 	int r;
 
 	if (!json_is_object(object))
-		return fail(ret_error, "this is %s, not a %s",
-			    object ? field_type(object) : "nothing", kind);
+		return fail(ret_error, "this is %s, not a %s", field_type(object), kind);
 	r = field_string(object, "", "kind", &actual, ret_error);
 	if (r < 0)
 		return r;

@@ -21,6 +21,8 @@
 
 const char *field_type(const json_t *value)
 {
+	if (!value)
+		return "nothing";
 	switch (json_typeof(value)) {
 	case JSON_OBJECT:
 		return "an object";

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "exporter/names.h"
+#include "exporter/labels.h"
 #include "exporter/table.h"
 #include "exporter/text.h"
 

@@ -55,16 +55,20 @@ static __always_inline void account_peer(struct weir_flow_key *flow, const struc
 				     : WEIR_ID_EXTERNAL;
 }
 
-/* The flow's slot; made when new, "other" of the same workload when the table is full. */
-static __always_inline struct weir_flow *account_flow(const struct weir_flow_key *key)
+/*
+ * The flow's slot, made when new; 0 when the table is full. The key is copied: in an iterator it
+ * lies in a buffer, which helpers take for a key only since 6.2.
+ */
+static __always_inline struct weir_flow *account_flow(const struct weir_flow_key *of)
 {
-	struct weir_flow *flow = bpf_map_lookup_elem(&weir_flows, key);
+	struct weir_flow_key key = *of;
+	struct weir_flow *flow = bpf_map_lookup_elem(&weir_flows, &key);
 	struct weir_flow zero = {};
 
 	if (flow)
 		return flow;
-	bpf_map_update_elem(&weir_flows, key, &zero, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&weir_flows, key);
+	bpf_map_update_elem(&weir_flows, &key, &zero, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&weir_flows, &key);
 }
 
 /* Makes sure that the connection's flow exists, now, so that no later fold can fail. */

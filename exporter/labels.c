@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "exporter/names.h"
+#include "exporter/labels.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the numbers in weir's maps are called in labels. */
-#ifndef WEIR_EXPORTER_NAMES_H
-#define WEIR_EXPORTER_NAMES_H
+#ifndef WEIR_EXPORTER_LABELS_H
+#define WEIR_EXPORTER_LABELS_H
 
 #include "base/buf.h"
 #include "exporter/snapshot.h"
