@@ -28,7 +28,7 @@ static bool is_cgroup2(const char *path)
 	return statfs(path, &fs) == 0 && (unsigned long)fs.f_type == CGROUP2_SUPER_MAGIC;
 }
 
-int ancestors_allow(const char *cgroup, int attach_type, char **ret_error)
+int ancestors_allow(const char *cgroup, const char *hook, int attach_type, char **ret_error)
 {
 	_cleanup_free_ char *path = realpath(cgroup, NULL);
 
@@ -38,11 +38,11 @@ int ancestors_allow(const char *cgroup, int attach_type, char **ret_error)
 			break;
 		if (!overrides(path, attach_type))
 			continue;
-		*ret_error = xasprintf(
-			"a program at %s was attached with BPF_F_ALLOW_OVERRIDE and would "
-			"stop working for pods: have its owner attach with "
-			"BPF_F_ALLOW_MULTI (weir check names it)",
-			path);
+		*ret_error =
+			xasprintf("cannot attach %s: the program at %s was attached with "
+				  "BPF_F_ALLOW_OVERRIDE and would stop working for pods; have "
+				  "its owner attach with BPF_F_ALLOW_MULTI (weir check names it)",
+				  hook, path);
 		return -EEXIST;
 	}
 	return 0;

@@ -8,6 +8,6 @@
  * below as soon as somebody attaches there (compute_effective_progs() in kernel/bpf/cgroup.c): that
  * is not for weir to do. -EEXIST with *ret_error when there is one for this attach type; else 0.
  */
-int ancestors_allow(const char *cgroup, int attach_type, char **ret_error);
+int ancestors_allow(const char *cgroup, const char *hook, int attach_type, char **ret_error);
 
 #endif

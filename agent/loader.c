@@ -42,6 +42,7 @@ struct loader {
 	int cgroup_fd;
 	struct weir_bpf *skel;
 	struct bpf_link *links[ARRAY_SIZE(hooks)];
+	bool made[ARRAY_SIZE(hooks)]; /* by this process, not adopted */
 	struct bpf_link *fold;
 	struct bpf_link *adopt;
 	uint64_t *fresh; /* cookies whose link already runs this agent's program */
@@ -117,7 +118,7 @@ static int lock_dir(struct loader *l, char **ret_error)
 
 static const char *load_hint(int err)
 {
-	if (err == -EPERM || err == -EACCES)
+	if (err == -EPERM)
 		return "run as root or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN";
 	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
 		return "this kernel has no BTF (/sys/kernel/btf/vmlinux): one with "
@@ -125,7 +126,7 @@ static const char *load_hint(int err)
 	if (err == -EINVAL)
 		return "maps of an incompatible version may be pinned there: weir cleanup removes "
 		       "them";
-	return "weir check tells what this kernel lacks";
+	return "weir check tells what this kernel lacks, --log.level=debug what it said";
 }
 
 static int load(struct loader *l, char **ret_error)
@@ -181,6 +182,7 @@ static int attach_hook(struct loader *l, size_t i)
 	l->links[i] = bpf_program__attach_cgroup(prog, l->cgroup_fd);
 	if (!l->links[i])
 		return -errno;
+	l->made[i] = true;
 	err = bpf_link__pin(l->links[i], path);
 	return err;
 }
@@ -189,34 +191,46 @@ static int may_attach(const struct loader *l, size_t i, const char *cgroup_root,
 {
 	struct bpf_program *prog = bpf_object__find_program_by_name(l->skel->obj, hooks[i].program);
 
-	return ancestors_allow(cgroup_root, (int)bpf_program__expected_attach_type(prog),
-			       ret_error);
+	return ancestors_allow(cgroup_root, hooks[i].name,
+			       (int)bpf_program__expected_attach_type(prog), ret_error);
+}
+
+/* Half of the hooks are worse than none: what this process attached goes again. */
+static void detach_made(struct loader *l)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
+		if (!l->made[i])
+			continue;
+		bpf_link__detach(l->links[i]);
+		bpf_link__unpin(l->links[i]);
+	}
 }
 
 static int attach_hooks(struct loader *l, const char *cgroup_root, char **ret_error)
 {
+	int err = 0;
+
 	l->cgroup_fd = open(cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (l->cgroup_fd < 0) {
 		*ret_error =
 			xasprintf("cannot open --cgroup-root=%s: %s", cgroup_root, strerror(errno));
 		return -errno;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
-		int err = may_attach(l, i, cgroup_root, ret_error);
-
-		if (err)
-			return err;
+	for (size_t i = 0; !err && i < ARRAY_SIZE(hooks); i++)
+		err = may_attach(l, i, cgroup_root, ret_error);
+	for (size_t i = 0; !err && i < ARRAY_SIZE(hooks); i++) {
 		err = attach_hook(l, i);
-		if (!err)
-			continue;
-		*ret_error = xasprintf(
-			"cannot attach %s to %s: %s%s", hooks[i].name, cgroup_root, strerror(-err),
-			err == -EPERM
-				? "; a program at an ancestor may forbid it: weir check names it"
-				: "");
-		return err;
+		if (err)
+			*ret_error =
+				xasprintf("cannot attach %s to %s: %s%s", hooks[i].name,
+					  cgroup_root, strerror(-err),
+					  err == -EPERM ? "; a program there or at an ancestor "
+							  "forbids it: weir check names it"
+							: "");
 	}
-	return 0;
+	if (err)
+		detach_made(l);
+	return err;
 }
 
 static int attach_iterators(struct loader *l, char **ret_error)

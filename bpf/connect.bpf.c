@@ -144,10 +144,17 @@ static __always_inline void send_to_proxy(struct bpf_sock_addr *ctx, int family,
 	sockaddr_set_destination(ctx, family, &to, port);
 }
 
-/* A new attempt owes nothing to an earlier one on the same socket. */
+/*
+ * A new attempt owes nothing to an earlier one on the same socket. A source that weir has bound
+ * marks the socket (SOCK_BINDADDR_LOCK) for good: the kernel would keep whatever source the last
+ * attempt had, so it is taken back each time, unless the application has bound a port itself
+ * meanwhile.
+ */
 static __always_inline void start_over(struct bpf_sock_addr *ctx, int family, struct attempt *a)
 {
-	if (a->conn->flags & WEIR_CONN_BOUND) {
+	__u32 bound = a->conn->flags & WEIR_CONN_BOUND;
+
+	if (bound && !ctx->sk->src_port) {
 		struct weir_addr any = {};
 
 		if (family == AF_INET)
@@ -156,7 +163,7 @@ static __always_inline void start_over(struct bpf_sock_addr *ctx, int family, st
 		a->src = any;
 	}
 	__builtin_memset(a->conn, 0, sizeof(*a->conn));
-	a->conn->flags = WEIR_CONN_ACTIVE;
+	a->conn->flags = WEIR_CONN_ACTIVE | bound;
 	a->conn->dialled.addr = a->dst;
 	a->conn->dialled.port = a->port;
 }

@@ -15,7 +15,7 @@
 enum weir_conn_flag {
 	WEIR_CONN_ACTIVE = 1 << 0, /* this end dialled */
 	WEIR_CONN_REDIRECTED = 1 << 1, /* dialled is not the peer that the socket is connected to */
-	WEIR_CONN_BOUND = 1 << 2, /* weir chose the source address */
+	WEIR_CONN_BOUND = 1 << 2, /* weir has chosen a source for this socket once */
 	WEIR_CONN_COUNTED = 1 << 3, /* flow is valid: not within the pod */
 	WEIR_CONN_OPENED = 1 << 4, /* counted as opened */
 	WEIR_CONN_LISTED = 1 << 5, /* a listener, in weir_listeners */

@@ -20,7 +20,7 @@ struct weir_connect {
 	__u8 lo; /* the route leaves by lo: the destination is an address of the pod */
 	__u8 loopback; /* the destination is 127.0.0.1 or ::1 itself, not the rest of 127/8 */
 	__u8 passthrough; /* the source is bound to 127.0.0.6 or ::6 */
-	__u8 src_loopback; /* the source is bound to any other loopback address */
+	__u8 src_loopback; /* the source is bound to an address of 127/8 */
 	__u8 multicast;
 	__u8 uid_is_proxy; /* owner as xt_owner sees it: file system ids of who opened the socket */
 	__u8 gid_is_proxy;
@@ -74,7 +74,8 @@ static inline void weir_connect_set_addrs(struct weir_connect *c, const struct w
 	c->lo = local || weir_addr_is_loopback(dst);
 	c->multicast = weir_addr_is_multicast(dst);
 	c->passthrough = weir_addr_is_v4_loop(src, 6) || weir_addr_is_v6_low(src, 6);
-	c->src_loopback = !c->passthrough && weir_addr_is_loopback(src);
+	/* IPv6 has no such check: a SYN from ::1 leaves, and rules see it. */
+	c->src_loopback = weir_addr_is_v4(src) && weir_addr_is_loopback(src);
 }
 
 /*

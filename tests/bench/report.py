@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From samples to tables."""
 
-import pathlib
 import statistics
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -64,9 +63,11 @@ def program_table(results):
     return markdown(["program", "calls a connection", "ns a call", "ns a connection"], rows)
 
 
+def has_markers(path):
+    _, found, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    return bool(found) and END in rest
+
+
 def write_between_markers(path, text):
-    before, found, rest = pathlib.Path(path).read_text(encoding="utf-8").partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not found or not ended:
-        raise ValueError(f"{path}: {BEGIN} and {END} are missing")
-    pathlib.Path(path).write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")

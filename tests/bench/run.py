@@ -169,7 +169,8 @@ def parse():
     parser.add_argument("--rounds", type=int, default=24, help="how often everything is measured (default: %(default)s)")
     parser.add_argument("--milliseconds", type=float, default=100, help="about how long one measurement takes (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="two short rounds: shows that everything works, not how fast")
-    parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the processor for client, proxy and server (default: the last)")
+    parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)),
+                        help="the processor for client, proxy and server (default: the last)")
     parser.add_argument("--normal-priority", action="store_true", help="no SCHED_FIFO: where the kernel forbids it in control groups")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/PERFORMANCE.md")
     options = parser.parse_args()
@@ -177,6 +178,8 @@ def parse():
         options.rounds, options.milliseconds = 2, 10
     if options.rounds < 1 or options.milliseconds <= 0:
         parser.error("--rounds and --milliseconds must be positive")
+    if options.write and not report.has_markers(PAGE):
+        parser.error(f"{PAGE.relative_to(ROOT)} has no place for the tables: {report.BEGIN} {report.END}")
     if os.geteuid():
         parser.error("the lab needs root: network namespaces, control groups, BPF")
     return options
@@ -194,6 +197,7 @@ def main():
     print(f"\n{result['seconds']:.0f} s; all samples: {BUILD.name}/bench.json")
     if options.write:
         report.write_between_markers(PAGE, text)
+        print(f"written into {PAGE.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

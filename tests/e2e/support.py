@@ -181,6 +181,43 @@ class Shell:
         self.close()
 
 
+# -- traffic that goes on -------------------------------------------------------------------------------------------------
+
+TRAFFIC = """
+import json, select, socket, sys
+address, listener, count, wrong = (sys.argv[1], int(sys.argv[2])), sys.argv[3], 0, []
+while not select.select([sys.stdin], [], [], 0)[0]:
+    count += 1
+    try:
+        with socket.create_connection(address, timeout=5) as s:
+            line = s.makefile().readline()
+        if json.loads(line)["listener"] != listener or json.loads(line)["odst_ip"].replace("[::ffff:", "").replace("]", "") != "%s:%d" % address:
+            wrong.append(line)
+    except Exception as error:
+        wrong.append(repr(error))
+print(json.dumps([count, wrong[:5], len(wrong)]))
+"""
+
+
+class Traffic:
+    """Connects without a pause until it is asked how it went."""
+
+    def __init__(self, pod, ip, port, listener, **place):
+        argv = [PYTHON, "-c", TRAFFIC, ip, port, f"[::]:{listener}"]
+        self.process = pod.popen(argv, stdin=-1, stdout=-1, **place)
+
+    def end(self):
+        """(connections, some that went wrong, how many did)"""
+        return json.loads(self.process.communicate(b"\n", timeout=20)[0])
+
+
+def assert_unhurt(streams):
+    for stream in streams:
+        count, wrong, number = stream.end()
+        assert count > 100
+        assert number == 0, (count, number, wrong)
+
+
 # -- the kernel ------------------------------------------------------------------------------------------------------------
 
 def bpftool(*argv):

@@ -10,7 +10,7 @@ import pytest
 
 from lab import Lab, net
 from lab.command import PROBE, run
-from support import (APP, INBOUND, KINDS, OUTBOUND, PROXY, Shell, assert_redirected, cookies_in, listener_port, mesh_pod, plain, plain_pod,
+from support import (APP, INBOUND, KINDS, OUTBOUND, PROXY, Shell, assert_redirected, cookies_in, dual_stack, listener_port, mesh_pod, plain, plain_pod,
                      start_proxy, wait_state)
 
 BOTH = pytest.mark.parametrize("kind", KINDS)
@@ -55,7 +55,7 @@ def pod_with_workers(lab, when, workers, own_process):
         return [start_proxy(pod, options=["--reuseport=1"]) for _ in range(workers)]
 
     started = start() if when == "before" else []
-    wait_state(lab, pod.write())
+    wait_state(lab, pod.write(dual_stack(pod)))
     return pod, started or start()
 
 
@@ -189,15 +189,22 @@ def test_an_mptcp_application_is_reached_by_its_proxy(node, peer, kind):
 
 
 @BOTH
-def test_an_mptcp_proxy_takes_connections(node, peer, kind):
-    """SO_ORIGINAL_DST fails in the kernel itself when the client speaks MPTCP too; the connection arrives nevertheless."""
+def test_an_mptcp_proxy_takes_outbound_connections(node, peer, kind):
+    """SO_ORIGINAL_DST fails in the kernel itself when the client speaks MPTCP too."""
     pod = mesh_pod(node, kind)
     start_proxy(pod, options=["--mptcp"])
-    for client, ip, port in ((pod, peer.ip, OUTBOUND), (peer, pod.ip, INBOUND)):
-        for options, original in (([], f"{ip}:443"), (["--mptcp"], "EOPNOTSUPP")):
-            answer = client.connect(f"{ip}:443", options=options, uid=APP)
-            assert listener_port(answer) == port
-            assert plain(answer["acceptor"]["odst_ip"]) == original
+    for options, original in (([], f"{peer.ip}:443"), (["--mptcp"], "EOPNOTSUPP")):
+        answer = pod.connect(f"{peer.ip}:443", options=options, uid=APP)
+        assert listener_port(answer) == OUTBOUND
+        assert plain(answer["acceptor"]["odst_ip"]) == original
+
+
+def test_an_mptcp_proxy_lets_nothing_pass_inbound(node, peer):
+    """The kernel keeps MPTCP listeners out of every table that SYNs can be steered by: refused, where iptables would have redirected."""
+    pod = mesh_pod(node)
+    start_proxy(pod, options=["--mptcp"])
+    pod.serve("[::]:8080", uid=APP)
+    assert peer.connect(f"{pod.ip}:8080")["errno"] == "ECONNREFUSED"
 
 
 @BOTH

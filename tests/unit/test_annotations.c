@@ -1,0 +1,689 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The grammars and their error texts. The tables of Go's answers were printed by Go 1.26; a user
+ * compares them with what istiod says about the same annotation.
+ */
+#include "agent/annotations.h"
+#include "base/buf.h"
+#include "base/inet.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+static const struct {
+	const char *in, *addr;
+	unsigned int bits;
+	const char *error;
+} go_prefixes[] = {
+	/* clang-format off */
+	{ "10.0.0.0/8", "10.0.0.0", 8, NULL },
+	{ "10.1.2.3/8", "10.1.2.3", 8, NULL },
+	{ "1.1.1.1/32", "1.1.1.1", 32, NULL },
+	{ "0.0.0.0/0", "0.0.0.0", 0, NULL },
+	{ "127.0.0.1/0", "127.0.0.1", 0, NULL },
+	{ "::/0", "::", 0, NULL },
+	{ "::1/128", "::1", 128, NULL },
+	{ "2001:db8::1/32", "2001:db8::1", 32, NULL },
+	{ "1:2:3:4:5:6:7::/112", "1:2:3:4:5:6:7:0", 112, NULL },
+	{ "::1.2.3.4/128", "::102:304", 128, NULL },
+	{ "::ffff:1.2.3.4/96", "::ffff:1.2.3.4", 96, NULL },
+	{ "FE80::1/10", "fe80::1", 10, NULL },
+	{ "", NULL, 0, "netip.ParsePrefix(\"\"): no '/'" },
+	{ "1.1.1.1", NULL, 0, "netip.ParsePrefix(\"1.1.1.1\"): no '/'" },
+	{ "x", NULL, 0, "netip.ParsePrefix(\"x\"): no '/'" },
+	{ "/", NULL, 0, "netip.ParsePrefix(\"/\"): ParseAddr(\"\"): unable to parse IP" },
+	{ "/8", NULL, 0, "netip.ParsePrefix(\"/8\"): ParseAddr(\"\"): unable to parse IP" },
+	{ "*", NULL, 0, "netip.ParsePrefix(\"*\"): no '/'" },
+	{ "1.1.1.1/", NULL, 0, "netip.ParsePrefix(\"1.1.1.1/\"): bad bits after slash: \"\"" },
+	{ "1.1.1.1/33", NULL, 0, "netip.ParsePrefix(\"1.1.1.1/33\"): prefix length out of range" },
+	{ "::/129", NULL, 0, "netip.ParsePrefix(\"::/129\"): prefix length out of range" },
+	{ "1.1.1.1/08", NULL, 0, "netip.ParsePrefix(\"1.1.1.1/08\"): bad bits after slash: \"08\"" },
+	{ "1.1.1.1/+8", NULL, 0, "netip.ParsePrefix(\"1.1.1.1/+8\"): bad bits after slash: \"+8\"" },
+	{ "1.1.1.1/-1", NULL, 0, "netip.ParsePrefix(\"1.1.1.1/-1\"): bad bits after slash: \"-1\"" },
+	{ "1.1.1.1/a", NULL, 0, "netip.ParsePrefix(\"1.1.1.1/a\"): bad bits after slash: \"a\"" },
+	{ "1.1.1.1/ 8", NULL, 0, "netip.ParsePrefix(\"1.1.1.1/ 8\"): bad bits after slash: \" 8\"" },
+	{ "1.1.1.1/99999999999999999999", NULL, 0, "netip.ParsePrefix(\"1.1.1.1/99999999999999999999\"): bad bits after slash: \"99999999999999999999\"" },
+	{ "1.1.1/8", NULL, 0, "netip.ParsePrefix(\"1.1.1/8\"): ParseAddr(\"1.1.1\"): IPv4 address too short" },
+	{ "1.1.1.1.1/8", NULL, 0, "netip.ParsePrefix(\"1.1.1.1.1/8\"): ParseAddr(\"1.1.1.1.1\"): IPv4 address too long" },
+	{ "1..1.1/8", NULL, 0, "netip.ParsePrefix(\"1..1.1/8\"): ParseAddr(\"1..1.1\"): IPv4 field must have at least one digit (at \".1.1\")" },
+	{ ".1.1.1/8", NULL, 0, "netip.ParsePrefix(\".1.1.1/8\"): ParseAddr(\".1.1.1\"): IPv4 field must have at least one digit (at \".1.1.1\")" },
+	{ "1.1.1./8", NULL, 0, "netip.ParsePrefix(\"1.1.1./8\"): ParseAddr(\"1.1.1.\"): IPv4 field must have at least one digit (at \".\")" },
+	{ "256.1.1.1/8", NULL, 0, "netip.ParsePrefix(\"256.1.1.1/8\"): ParseAddr(\"256.1.1.1\"): IPv4 field has value >255" },
+	{ "01.1.1.1/8", NULL, 0, "netip.ParsePrefix(\"01.1.1.1/8\"): ParseAddr(\"01.1.1.1\"): IPv4 field has octet with leading zero" },
+	{ "1.1.1.a/8", NULL, 0, "netip.ParsePrefix(\"1.1.1.a/8\"): ParseAddr(\"1.1.1.a\"): unexpected character (at \"a\")" },
+	{ "1.1.1.1/8/8", NULL, 0, "netip.ParsePrefix(\"1.1.1.1/8/8\"): ParseAddr(\"1.1.1.1/8\"): unexpected character (at \"/8\")" },
+	{ " 10.0.0.0/8", NULL, 0, "netip.ParsePrefix(\" 10.0.0.0/8\"): ParseAddr(\" 10.0.0.0\"): unexpected character (at \" 10.0.0.0\")" },
+	{ "10.0.0.0 /8", NULL, 0, "netip.ParsePrefix(\"10.0.0.0 /8\"): ParseAddr(\"10.0.0.0 \"): unexpected character (at \" \")" },
+	{ "10/8", NULL, 0, "netip.ParsePrefix(\"10/8\"): ParseAddr(\"10\"): unable to parse IP" },
+	{ "localhost/8", NULL, 0, "netip.ParsePrefix(\"localhost/8\"): ParseAddr(\"localhost\"): unable to parse IP" },
+	{ "1:2/64", NULL, 0, "netip.ParsePrefix(\"1:2/64\"): ParseAddr(\"1:2\"): address string too short" },
+	{ "12345::/16", NULL, 0, "netip.ParsePrefix(\"12345::/16\"): ParseAddr(\"12345::\"): each group must have 4 or less digits (at \"12345::\")" },
+	{ ":1::/16", NULL, 0, "netip.ParsePrefix(\":1::/16\"): ParseAddr(\":1::\"): each colon-separated field must have at least one digit (at \":1::\")" },
+	{ "1:/16", NULL, 0, "netip.ParsePrefix(\"1:/16\"): ParseAddr(\"1:\"): colon must be followed by more characters (at \":\")" },
+	{ "1::2::3/64", NULL, 0, "netip.ParsePrefix(\"1::2::3/64\"): ParseAddr(\"1::2::3\"): multiple :: in address (at \":3\")" },
+	{ "1:2:3:4:5:6:7:8:9/128", NULL, 0, "netip.ParsePrefix(\"1:2:3:4:5:6:7:8:9/128\"): ParseAddr(\"1:2:3:4:5:6:7:8:9\"): trailing garbage after address (at \"9\")" },
+	{ "1:2:3:4:5:6:7:8::/16", NULL, 0, "netip.ParsePrefix(\"1:2:3:4:5:6:7:8::/16\"): ParseAddr(\"1:2:3:4:5:6:7:8::\"): the :: must expand to at least one field of zeros" },
+	{ "1:2:3:4:5:6:7::8/128", NULL, 0, "netip.ParsePrefix(\"1:2:3:4:5:6:7::8/128\"): ParseAddr(\"1:2:3:4:5:6:7::8\"): the :: must expand to at least one field of zeros" },
+	{ "1:2:3:1.2.3.4/128", NULL, 0, "netip.ParsePrefix(\"1:2:3:1.2.3.4/128\"): ParseAddr(\"1:2:3:1.2.3.4\"): embedded IPv4 address must replace the final 2 fields of the address (at \"1.2.3.4\")" },
+	{ "1:2:3:4:5:6:7:1.2.3.4/128", NULL, 0, "netip.ParsePrefix(\"1:2:3:4:5:6:7:1.2.3.4/128\"): ParseAddr(\"1:2:3:4:5:6:7:1.2.3.4\"): embedded IPv4 address must replace the final 2 fields of the address (at \"1.2.3.4\")" },
+	{ "::1.2.3/128", NULL, 0, "netip.ParsePrefix(\"::1.2.3/128\"): ParseAddr(\"::1.2.3\"): IPv4 address too short" },
+	{ "::1.2.3.256/128", NULL, 0, "netip.ParsePrefix(\"::1.2.3.256/128\"): ParseAddr(\"::1.2.3.256\"): IPv4 field has value >255" },
+	{ "fe80::1%eth0/64", NULL, 0, "netip.ParsePrefix(\"fe80::1%eth0/64\"): IPv6 zones cannot be present in a prefix" },
+	{ "fe80::1%/64", NULL, 0, "netip.ParsePrefix(\"fe80::1%/64\"): ParseAddr(\"fe80::1%\"): zone must be a non-empty string" },
+	{ "%eth0/64", NULL, 0, "netip.ParsePrefix(\"%eth0/64\"): ParseAddr(\"%eth0\"): missing IPv6 address" },
+	{ "g::/16", NULL, 0, "netip.ParsePrefix(\"g::/16\"): ParseAddr(\"g::\"): each colon-separated field must have at least one digit (at \"g::\")" },
+	{ "1:g::/16", NULL, 0, "netip.ParsePrefix(\"1:g::/16\"): ParseAddr(\"1:g::\"): each colon-separated field must have at least one digit (at \"g::\")" },
+	{ "::/", NULL, 0, "netip.ParsePrefix(\"::/\"): bad bits after slash: \"\"" },
+	{ "10.0.0.0/8\x0a", NULL, 0, "netip.ParsePrefix(\"10.0.0.0/8\\n\"): bad bits after slash: \"8\\n\"" },
+	{ "\xc3\xa4/8", NULL, 0, "netip.ParsePrefix(\"\xc3\xa4/8\"): ParseAddr(\"\xc3\xa4\"): unable to parse IP" },
+	{ "\xff/8", NULL, 0, "netip.ParsePrefix(\"\\xff/8\"): ParseAddr(\"\\xff\"): unable to parse IP" },
+	{ "1.2.3.4%eth0/8", NULL, 0, "netip.ParsePrefix(\"1.2.3.4%eth0/8\"): ParseAddr(\"1.2.3.4%eth0\"): unexpected character (at \"%eth0\")" },
+	/* clang-format on */
+};
+
+static void test_prefixes(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(go_prefixes); i++) {
+		_cleanup_free_ char *error = NULL;
+		struct weir_addr addr, expected;
+		unsigned int bits = 999;
+		bool v4;
+
+		if (go_parse_prefix(go_prefixes[i].in, &addr, &bits, &v4, &error) < 0) {
+			assert_non_null(go_prefixes[i].error);
+			assert_string_equal(error, go_prefixes[i].error);
+			assert_int_equal(bits, 999);
+			continue;
+		}
+		assert_null(go_prefixes[i].error);
+		assert_int_equal(inet_parse(go_prefixes[i].addr, expected.ip), 0);
+		assert_memory_equal(&addr, &expected, sizeof(addr));
+		assert_int_equal(bits, go_prefixes[i].bits);
+		assert_int_equal(v4, !strchr(go_prefixes[i].in, ':'));
+	}
+}
+
+static const struct {
+	const char *in;
+	uint64_t number;
+	const char *error;
+} go_uint16s[] = {
+	/* clang-format off */
+	{ "0", 0, NULL },
+	{ "80", 80, NULL },
+	{ "65535", 65535, NULL },
+	{ "00080", 80, NULL },
+	{ "65536", 0, "strconv.ParseUint: parsing \"65536\": value out of range" },
+	{ "655350", 0, "strconv.ParseUint: parsing \"655350\": value out of range" },
+	{ "99999999999999999999999", 0, "strconv.ParseUint: parsing \"99999999999999999999999\": value out of range" },
+	{ "", 0, "strconv.ParseUint: parsing \"\": invalid syntax" },
+	{ "x", 0, "strconv.ParseUint: parsing \"x\": invalid syntax" },
+	{ "80x", 0, "strconv.ParseUint: parsing \"80x\": invalid syntax" },
+	{ "65536x", 0, "strconv.ParseUint: parsing \"65536x\": value out of range" },
+	{ "-1", 0, "strconv.ParseUint: parsing \"-1\": invalid syntax" },
+	{ "+1", 0, "strconv.ParseUint: parsing \"+1\": invalid syntax" },
+	{ "0x10", 0, "strconv.ParseUint: parsing \"0x10\": invalid syntax" },
+	{ "1_0", 0, "strconv.ParseUint: parsing \"1_0\": invalid syntax" },
+	{ "8 0", 0, "strconv.ParseUint: parsing \"8 0\": invalid syntax" },
+	{ " 80", 0, "strconv.ParseUint: parsing \" 80\": invalid syntax" },
+	{ "80\x09", 0, "strconv.ParseUint: parsing \"80\\t\": invalid syntax" },
+	{ "\xd9\xa3", 0, "strconv.ParseUint: parsing \"\xd9\xa3\": invalid syntax" },
+	{ "http", 0, "strconv.ParseUint: parsing \"http\": invalid syntax" },
+	/* clang-format on */
+};
+
+static void test_uint(void **state)
+{
+	uint64_t n;
+	char *none = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(go_uint16s); i++) {
+		_cleanup_free_ char *error = NULL;
+
+		if (go_parse_uint(go_uint16s[i].in, 16, &n, &error) < 0)
+			assert_string_equal(error, go_uint16s[i].error);
+		else
+			assert_int_equal(n, go_uint16s[i].number);
+	}
+	assert_int_equal(go_parse_uint("18446744073709551615", 64, &n, &none), 0);
+	assert_true(n == UINT64_MAX);
+	assert_int_equal(go_parse_uint("18446744073709551616", 64, &n, &none), -EINVAL);
+	assert_string_equal(
+		none, "strconv.ParseUint: parsing \"18446744073709551616\": value out of range");
+	free(none);
+}
+
+static const struct {
+	const char *in, *out;
+} go_quoted[] = {
+	/* clang-format off */
+	{ "", "\"\"" },
+	{ "a", "\"a\"" },
+	{ "a\"b\\c", "\"a\\\"b\\\\c\"" },
+	{ "\x07\x08\x0c\x0a\x0d\x09\x0b", "\"\\a\\b\\f\\n\\r\\t\\v\"" },
+	{ "x", "\"x\"" },
+	{ "\x01\x1f\x7f", "\"\\x01\\x1f\\x7f\"" },
+	{ "\xc3\xa4\xe6\x97\xa5", "\"\xc3\xa4\xe6\x97\xa5\"" },
+	{ "\xf0\x9f\x98\x80", "\"\xf0\x9f\x98\x80\"" },
+	{ "\xc2\xa0", "\"\\u00a0\"" },
+	{ "\xc2\xad", "\"\\u00ad\"" },
+	{ "\xe2\x80\xa8", "\"\\u2028\"" },
+	{ "\xef\xbb\xbf", "\"\\ufeff\"" },
+	{ "\xff", "\"\\xff\"" },
+	{ "a\xc3", "\"a\\xc3\"" },
+	{ "\xed\xa0\x80", "\"\\xed\\xa0\\x80\"" },
+	{ "\xef\xbf\xbd", "\"\xef\xbf\xbd\"" },
+	{ "\xee\x80\x80", "\"\\ue000\"" },
+	{ "\xf3\xa0\x80\x81", "\"\\U000e0001\"" },
+	{ "\xc0\x80", "\"\\xc0\\x80\"" },
+	/* clang-format on */
+}, go_trimmed[] = {
+	/* clang-format off */
+	{ "", "" },
+	{ " ", "" },
+	{ "a", "a" },
+	{ " a b\x09", "a b" },
+	{ "\xc2\xa0\xe3\x80\x80x\xe2\x80\xa8", "x" },
+	{ "\x85x", "\x85x" },
+	{ "\xc2\x85x", "x" },
+	{ "\xffx ", "\xffx" },
+	{ "\xef\xbb\xbfx", "\xef\xbb\xbfx" },
+	/* clang-format on */
+};
+
+static void test_text(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(go_quoted); i++) {
+		_cleanup_free_ char *quoted = go_quote(go_quoted[i].in);
+
+		assert_string_equal(quoted, go_quoted[i].out);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(go_trimmed); i++) {
+		_cleanup_free_ char *trimmed = go_trim_space(go_trimmed[i].in);
+
+		assert_string_equal(trimmed, go_trimmed[i].out);
+	}
+}
+
+static void test_bool(void **state)
+{
+	static const char *const yes[] = { "1", "t", "T", "TRUE", "true", "True" };
+	static const char *const no[] = { "0", "f", "F", "FALSE", "false", "False" };
+	static const char *const bad[] = { "", "yes", "on", "tRUE", " true", "2", "enabled" };
+	char *error;
+	bool on;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
+		assert_int_equal(go_parse_bool(yes[i], &on, NULL), 0);
+		assert_true(on);
+		assert_int_equal(go_parse_bool(no[i], &on, NULL), 0);
+		assert_false(on);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(go_parse_bool(bad[i], &on, NULL), -EINVAL);
+	assert_int_equal(go_parse_bool("yes", &on, &error), -EINVAL);
+	assert_string_equal(error, "strconv.ParseBool: parsing \"yes\": invalid syntax");
+	free(error);
+}
+
+static const struct istio_key in_include = { ISTIO_IN_INCLUDE_PORTS, "includeInboundPorts", true,
+					     false };
+static const struct istio_key in_exclude = { ISTIO_IN_EXCLUDE_PORTS, "excludeInboundPorts", false,
+					     false };
+static const struct istio_key out_include = { ISTIO_OUT_INCLUDE_PORTS, NULL, false, false };
+static const struct istio_key status_port = { ISTIO_STATUS_PORT, "excludeInboundPorts", false,
+					      true };
+static const struct istio_key ranges = { ISTIO_OUT_INCLUDE_RANGES, "includeIPRanges", true, false };
+static const struct istio_key no_ranges = { ISTIO_OUT_EXCLUDE_RANGES, "excludeIPRanges", false,
+					    false };
+
+/* "80 443 8000-8080" */
+static char *show_ports(struct lists *lists)
+{
+	struct buf b = { 0 };
+
+	lists_normalize(lists);
+	buf_str(&b, "");
+	for (size_t i = 0; i < lists->n_ports; i++) {
+		buf_printf(&b, "%s%u", i ? " " : "", lists->ports[i].lo);
+		if (lists->ports[i].hi != lists->ports[i].lo)
+			buf_printf(&b, "-%u", lists->ports[i].hi);
+	}
+	return b.data;
+}
+
+static char *show_cidrs(struct lists *lists)
+{
+	char text[INET_TEXT];
+	struct buf b = { 0 };
+
+	lists_normalize(lists);
+	buf_str(&b, "");
+	for (size_t i = 0; i < lists->n_cidrs; i++) {
+		const struct cidr *c = &lists->cidrs[i];
+		bool v4 = inet_is_v4(c->addr.ip);
+
+		buf_printf(&b, "%s%s/%d", i ? " " : "", inet_format(c->addr.ip, text),
+			   v4 ? c->bits - 96 : c->bits);
+	}
+	return b.data;
+}
+
+#define SYNTAX		"invalid syntax"
+#define RANGE		"value out of range"
+#define PARSING(digits) "strconv.ParseUint: parsing \"" digits "\": "
+#define TWICE(name, item, digits, why)                                              \
+	name " invalid: failed parsing port '" item "': failed parsing port '" item \
+	     "': " PARSING(digits) why
+
+static const struct {
+	const struct istio_key *key;
+	const char *in, *out; /* NULL: "*" */
+	const char *error; /* behind "invalid value '...' for annotation '...': " */
+} istio_ports[] = {
+	{ &in_include, "*", NULL, NULL },
+	{ &in_include, "", "", NULL },
+	{ &in_include, "  ", "", NULL },
+	{ &in_include, "80", "80", NULL },
+	{ &in_include, "80,443", "80 443", NULL },
+	{ &in_include, " 80 ,\t443\n", "80 443", NULL },
+	{ &in_include, "443,80,443,80", "80 443", NULL },
+	{ &in_include, "0,65535", "0 65535", NULL },
+	{ &in_include, "81,80,82,0080", "80-82", NULL }, /* as one range */
+	{ &in_include, "\u00a080", "80", NULL },
+	{ &in_include, "* ", "", TWICE("includeInboundPorts", "*", "*", SYNTAX) },
+	{ &in_include, "80,*", "", TWICE("includeInboundPorts", "*", "*", SYNTAX) },
+	{ &in_exclude, "*", "", TWICE("excludeInboundPorts", "*", "*", SYNTAX) },
+	{ &in_exclude, "80,", "", TWICE("excludeInboundPorts", "", "", SYNTAX) },
+	{ &in_exclude, ",", "", TWICE("excludeInboundPorts", "", "", SYNTAX) },
+	{ &in_exclude, "80, http", "", TWICE("excludeInboundPorts", " http", "http", SYNTAX) },
+	{ &in_exclude, "80-90", "", TWICE("excludeInboundPorts", "80-90", "80-90", SYNTAX) },
+	{ &in_exclude, "65536", "", TWICE("excludeInboundPorts", "65536", "65536", RANGE) },
+	{ &in_exclude, "80;443", "", TWICE("excludeInboundPorts", "80;443", "80;443", SYNTAX) },
+	{ &in_exclude, "\u0663", "", TWICE("excludeInboundPorts", "\u0663", "\u0663", SYNTAX) },
+	{ &out_include, "25, x\"", "",
+	  "portList \"25, x\\\"\" invalid: failed parsing port \" x\\\"\": " PARSING("x\\\"")
+		  SYNTAX },
+	{ &out_include, "*", "",
+	  "portList \"*\" invalid: failed parsing port \"*\": " PARSING("*") SYNTAX },
+	{ &status_port, "15020", "15020", NULL },
+	{ &status_port, " 0", "0", NULL },
+	{ &status_port, "", "",
+	  "excludeInboundPorts invalid: failed parsing port '': " PARSING("") SYNTAX },
+	{ &status_port, "1,2", "",
+	  "excludeInboundPorts invalid: failed parsing port '1,2': " PARSING("1,2") SYNTAX },
+};
+
+static void expect_invalid(const char *key, const char *value, const char *reason,
+			   const char *error)
+{
+	_cleanup_free_ char *expected =
+		xasprintf("invalid value '%s' for annotation '%s': %s", value, key, reason);
+
+	assert_string_equal(error, expected);
+}
+
+static void test_istio_ports(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(istio_ports); i++) {
+		_cleanup_free_ char *error = NULL, *shown = NULL;
+		_cleanup_lists_ struct lists lists = { 0 };
+		const char *in = istio_ports[i].in;
+		bool all;
+
+		if (istio_ports_parse(istio_ports[i].key, in, WEIR_LIST_IN_PORT_INCLUDE, &lists,
+				      &all, &error) < 0) {
+			assert_non_null(istio_ports[i].error);
+			expect_invalid(istio_ports[i].key->key, in, istio_ports[i].error, error);
+			continue;
+		}
+		assert_null(istio_ports[i].error);
+		assert_int_equal(all, !istio_ports[i].out);
+		shown = show_ports(&lists);
+		assert_string_equal(shown, istio_ports[i].out ?: "");
+	}
+}
+
+static const struct {
+	const struct istio_key *key;
+	const char *in, *out; /* NULL: "*" */
+	bool loopback;
+	const char *error;
+} istio_cidrs[] = {
+	{ &ranges, "*", NULL, false, NULL },
+	{ &ranges, "", "", false, NULL },
+	{ &ranges, "10.0.0.0/8", "10.0.0.0/8", false, NULL },
+	{ &ranges, "10.1.2.3/8,10.0.0.0/8", "10.0.0.0/8", false, NULL }, /* masked, then the same */
+	{ &ranges, "192.168.0.0/16,10.0.0.0/8,fd00::/8", "10.0.0.0/8 192.168.0.0/16 fd00::/8",
+	  false, NULL },
+	{ &ranges, "0.0.0.0/0", "0.0.0.0/0", false, NULL },
+	{ &ranges, "127.0.0.0/8", "127.0.0.0/8", true, NULL },
+	{ &ranges, "127.1.2.3/32", "127.1.2.3/32", true, NULL },
+	{ &ranges, "10.0.0.0/8,::1/128", "::1/128 10.0.0.0/8", true, NULL },
+	{ &ranges, "127.0.0.1/0", "0.0.0.0/0", true, NULL }, /* as written, not as masked */
+	{ &ranges, "126.0.0.0/7", "126.0.0.0/7", false, NULL },
+	{ &ranges, "10.0.0.0/8,10.0.0.0/16", "10.0.0.0/8 10.0.0.0/16", false, NULL },
+	{ &ranges, "::ffff:10.0.0.0/104", "", false, NULL }, /* no packet has such an address */
+	{ &ranges, "1.1.1.1", "", false,
+	  "includeIPRanges invalid: failed parsing cidr '1.1.1.1': "
+	  "netip.ParsePrefix(\"1.1.1.1\"): no '/'" },
+	{ &ranges, "10.0.0.0/8, 1.1.1.1/32", "", false,
+	  "includeIPRanges invalid: failed parsing cidr ' 1.1.1.1/32': "
+	  "netip.ParsePrefix(\" 1.1.1.1/32\"): ParseAddr(\" 1.1.1.1\"): unexpected character (at "
+	  "\" 1.1.1.1\")" },
+	{ &ranges, "10.0.0.0/8,", "", false,
+	  "includeIPRanges invalid: failed parsing cidr '': "
+	  "netip.ParsePrefix(\"\"): no '/'" },
+	{ &ranges, " ", "", false,
+	  "includeIPRanges invalid: failed parsing cidr ' ': netip.ParsePrefix(\" \"): no '/'" },
+	{ &no_ranges, "*", "", false,
+	  "excludeIPRanges invalid: failed parsing cidr '*': netip.ParsePrefix(\"*\"): no '/'" },
+	{ &no_ranges, "10.0.0.0/33", "", false,
+	  "excludeIPRanges invalid: failed parsing cidr '10.0.0.0/33': "
+	  "netip.ParsePrefix(\"10.0.0.0/33\"): prefix length out of range" },
+	{ &no_ranges, "", "", false, NULL },
+};
+
+static void test_istio_cidrs(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(istio_cidrs); i++) {
+		_cleanup_free_ char *error = NULL, *shown = NULL;
+		_cleanup_lists_ struct lists lists = { 0 };
+		const char *in = istio_cidrs[i].in;
+		bool all, loopback;
+
+		if (istio_cidrs_parse(istio_cidrs[i].key, in, WEIR_LIST_OUT_CIDR_INCLUDE, &lists,
+				      &all, &loopback, &error) < 0) {
+			assert_non_null(istio_cidrs[i].error);
+			expect_invalid(istio_cidrs[i].key->key, in, istio_cidrs[i].error, error);
+			continue;
+		}
+		assert_null(istio_cidrs[i].error);
+		assert_int_equal(all, !istio_cidrs[i].out);
+		assert_int_equal(loopback, istio_cidrs[i].loopback);
+		shown = show_cidrs(&lists);
+		assert_string_equal(shown, istio_cidrs[i].out ?: "");
+	}
+}
+
+static bool holds(const struct lists *lists, const char *text)
+{
+	struct weir_addr addr, masked;
+
+	assert_int_equal(inet_parse(text, addr.ip), 0);
+	for (size_t i = 0; i < lists->n_cidrs; i++) {
+		masked = addr;
+		for (int bit = lists->cidrs[i].bits; bit < 128; bit++)
+			masked.ip[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
+		if (weir_addr_equal(&masked, &lists->cidrs[i].addr))
+			return true;
+	}
+	return false;
+}
+
+/* Both families share one trie: an IPv6 range, however short, must not catch IPv4 addresses. */
+static void test_v6_ranges_are_v6(void **state)
+{
+	static const struct {
+		const char *in;
+		size_t n;
+	} cases[] = { { "::/0", 96 },	      { "::/80", 16 },	      { "::/64", 32 },
+		      { "::ffff:0:0/95", 1 }, { "::ffff:0:0/96", 0 }, { "::ffff:0:0/97", 0 } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_lists_ struct lists lists = { 0 };
+		bool all, loopback;
+		char *error;
+
+		assert_int_equal(istio_cidrs_parse(&ranges, cases[i].in, WEIR_LIST_OUT_CIDR_INCLUDE,
+						   &lists, &all, &loopback, &error),
+				 0);
+		assert_int_equal(lists.n_cidrs, cases[i].n);
+		assert_false(holds(&lists, "0.0.0.0"));
+		assert_false(holds(&lists, "10.1.2.3"));
+		assert_false(holds(&lists, "255.255.255.255"));
+		assert_int_equal(holds(&lists, "::1"), i < 3);
+		assert_int_equal(holds(&lists, "2001:db8::1"), i == 0);
+		assert_int_equal(holds(&lists, "ffff::1"), i == 0);
+		assert_int_equal(holds(&lists, "::fffe:102:304"), i < 4);
+	}
+}
+
+static void test_interfaces(void **state)
+{
+	static const struct {
+		const char *in;
+		size_t n;
+		const char *error;
+	} cases[] = {
+		{ "", 0, NULL },
+		{ "eth0", 1, NULL },
+		{ " eth0 , net1,eth0.100,a_b-c", 4, NULL },
+		{ "0eth,_x", 2, NULL },
+		{ "abcdefghijklmno", 1, NULL },
+		{ "eth0,", 0, "empty interface name" },
+		{ " ", 0, "empty interface name" },
+		{ "abcdefghijklmnop", 0,
+		  "interface name \"abcdefghijklmnop\" too long (max 15 chars)" },
+		{ "eth 0", 0, "interface name \"eth 0\" contains invalid characters" },
+		{ ".eth0", 0, "interface name \".eth0\" contains invalid characters" },
+		{ "eth+", 0, "interface name \"eth+\" contains invalid characters" },
+		{ "\xc3\xa4", 0, "interface name \"\xc3\xa4\" contains invalid characters" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *error = NULL;
+		size_t n;
+
+		if (istio_interfaces_parse(ISTIO_EXCLUDE_INTERFACES, cases[i].in, &n, &error) < 0) {
+			assert_non_null(cases[i].error);
+			expect_invalid(ISTIO_EXCLUDE_INTERFACES, cases[i].in, cases[i].error,
+				       error);
+			continue;
+		}
+		assert_null(cases[i].error);
+		assert_int_equal(n, cases[i].n);
+	}
+}
+
+static void test_mode_and_choice(void **state)
+{
+	enum istio_mode mode = ISTIO_NONE;
+	bool first = false;
+	char *error;
+
+	(void)state;
+	assert_int_equal(istio_mode_parse("REDIRECT", &mode, &error), 0);
+	assert_int_equal(mode, ISTIO_REDIRECT);
+	assert_int_equal(istio_mode_parse("TPROXY", &mode, &error), 0);
+	assert_int_equal(mode, ISTIO_TPROXY);
+	assert_int_equal(istio_mode_parse("redirect", &mode, &error), -EINVAL);
+	expect_invalid(ISTIO_MODE, "redirect",
+		       "interceptionMode invalid, use REDIRECT,TPROXY,NONE: redirect", error);
+	free(error);
+	assert_int_equal(annotation_choice("weir.io/capture", "on", "on", "off", &first, &error),
+			 0);
+	assert_true(first);
+	assert_int_equal(annotation_choice("weir.io/capture", "true", "on", "off", &first, &error),
+			 -EINVAL);
+	expect_invalid("weir.io/capture", "true", "use on or off", error);
+	free(error);
+}
+
+static const struct {
+	const char *in, *out, *warning, *error;
+} linkerd_ports[] = {
+	{ "", "", NULL, NULL },
+	{ "25", "25", NULL, NULL },
+	{ "25, 26 ,8100-8102", "25-26 8100-8102", NULL,
+	  NULL }, /* proxy-init alone forgets to trim */
+	{ "4567,4568,", "4567-4568", NULL, NULL },
+	{ "0-65535", "0-65535", NULL, NULL },
+	{ "23-23", "23", NULL, NULL },
+	{ "8100-8102,8101-8200,22", "22 8100-8200", NULL, NULL },
+	{ "25,abc", "25",
+	  "Invalid port range [abc]: \"abc\" is not a valid lower-bound (must be a 16-bit unsigned "
+	  "integer) "
+	  "(ignored)",
+	  NULL },
+	{ "25,,26", "25-26",
+	  "Invalid port range []: \"\" is not a valid lower-bound (must be a 16-bit unsigned "
+	  "integer) "
+	  "(ignored)",
+	  NULL },
+	{ "25,9-1,x-2", "25",
+	  "Invalid port range [9-1]: \"9-1\": upper-bound must be greater than or equal to "
+	  "lower-bound; "
+	  "Invalid port range [x-2]: \"x\" is not a valid lower-bound (must be a 16-bit unsigned "
+	  "integer) (ignored)",
+	  NULL },
+	{ "abc", "", NULL,
+	  "Invalid port range [abc]: \"abc\" is not a valid lower-bound (must be a 16-bit unsigned "
+	  "integer)" },
+	{ "-23", "", NULL,
+	  "Invalid port range [-23]: \"\" is not a valid lower-bound (must be a 16-bit unsigned "
+	  "integer)" },
+	{ "-23-25", "", NULL, "Invalid port range [-23-25]: ranges expected as <lower>-<upper>" },
+	{ "23-notanumber", "", NULL,
+	  "Invalid port range [23-notanumber]: \"notanumber\" is not a valid upper-bound: (must be "
+	  "a "
+	  "16-bit unsigned integer)" },
+	{ "65536-65539", "", NULL,
+	  "Invalid port range [65536-65539]: \"65536\" is not a valid lower-bound (must be a "
+	  "16-bit "
+	  "unsigned integer)" },
+	{ "25-23", "", NULL,
+	  "Invalid port range [25-23]: \"25-23\": upper-bound must be greater than or equal to "
+	  "lower-bound" },
+};
+
+static void test_linkerd_ports(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(linkerd_ports); i++) {
+		_cleanup_free_ char *error = NULL, *warning = NULL, *shown = NULL;
+		_cleanup_lists_ struct lists lists = { 0 };
+		const char *in = linkerd_ports[i].in;
+
+		if (linkerd_ports_parse(LINKERD_SKIP_IN, in, WEIR_LIST_IN_PORT_EXCLUDE, &lists,
+					&warning, &error) < 0) {
+			assert_non_null(linkerd_ports[i].error);
+			expect_invalid(LINKERD_SKIP_IN, in, linkerd_ports[i].error, error);
+			continue;
+		}
+		assert_null(linkerd_ports[i].error);
+		shown = show_ports(&lists);
+		assert_string_equal(shown, linkerd_ports[i].out);
+		if (linkerd_ports[i].warning)
+			expect_invalid(LINKERD_SKIP_IN, in, linkerd_ports[i].warning, warning);
+		else
+			assert_null(warning);
+	}
+}
+
+static void test_linkerd_others(void **state)
+{
+	static const char *const bad_ids[] = { "root", "", "4294967296", "1.5", "-x", " 5" };
+	_cleanup_free_ char *error = NULL, *shown = NULL;
+	_cleanup_lists_ struct lists lists = { 0 };
+	int64_t id = 7;
+
+	(void)state;
+	assert_int_equal(linkerd_cidrs_parse(LINKERD_SKIP_SUBNETS,
+					     "1.1.1.1/24 , 10.0.0.0/8,fd00::/8",
+					     WEIR_LIST_IN_SOURCE_EXCLUDE, &lists, &error),
+			 0);
+	shown = show_cidrs(&lists);
+	assert_string_equal(shown, "1.1.1.0/24 10.0.0.0/8 fd00::/8");
+	assert_int_equal(linkerd_cidrs_parse(LINKERD_SKIP_SUBNETS, "1.1.1.1/24, 0.0.0.0",
+					     WEIR_LIST_IN_SOURCE_EXCLUDE, &lists, &error),
+			 -EINVAL);
+	expect_invalid(LINKERD_SKIP_SUBNETS, "1.1.1.1/24, 0.0.0.0",
+		       "0.0.0.0 is not a valid CIDR address", error);
+	free(TAKE_PTR(error));
+	assert_int_equal(linkerd_id_parse(LINKERD_UID, "2102", &id, &error), 0);
+	assert_int_equal(id, 2102);
+	assert_int_equal(linkerd_id_parse(LINKERD_UID, "-1", &id, &error), 0);
+	assert_int_equal(id, -1);
+	for (size_t i = 0; i < ARRAY_SIZE(bad_ids); i++) {
+		assert_int_equal(linkerd_id_parse(LINKERD_UID, bad_ids[i], &id, &error), -EINVAL);
+		free(TAKE_PTR(error));
+	}
+}
+
+static void test_huge(void **state)
+{
+	_cleanup_buf_ struct buf ports = { 0 }, cidrs = { 0 };
+	_cleanup_lists_ struct lists lists = { 0 };
+	bool all, loopback;
+	char *error;
+
+	(void)state;
+	for (int i = 0; i < 10000; i++) {
+		buf_printf(&ports, "%s%d", i ? "," : "", 1 + 2 * (i % 5000)); /* each twice */
+		buf_printf(&cidrs, "%s10.%d.%d.0/24", i ? "," : "", i / 256, i % 256);
+	}
+	assert_int_equal(istio_ports_parse(&in_exclude, ports.data, WEIR_LIST_IN_PORT_EXCLUDE,
+					   &lists, &all, &error),
+			 0);
+	assert_int_equal(istio_cidrs_parse(&ranges, cidrs.data, WEIR_LIST_OUT_CIDR_INCLUDE, &lists,
+					   &all, &loopback, &error),
+			 0);
+	lists_normalize(&lists);
+	assert_int_equal(lists.n_ports, 5000);
+	assert_int_equal(lists.n_cidrs, 10000);
+}
+
+/* Ranges of one list join, those of two lists do not. */
+static void test_normalize(void **state)
+{
+	_cleanup_lists_ struct lists lists = { 0 };
+
+	(void)state;
+	lists_normalize(&lists);
+	lists_add_port(&lists, WEIR_LIST_IN_PORT_EXCLUDE, 65535, 65535);
+	lists_add_port(&lists, WEIR_LIST_OUT_PORT_EXCLUDE, 10, 20);
+	lists_add_port(&lists, WEIR_LIST_IN_PORT_EXCLUDE, 0, 65534);
+	lists_add_port(&lists, WEIR_LIST_IN_PORT_EXCLUDE, 5, 6);
+	lists_add_port(&lists, WEIR_LIST_OUT_PORT_EXCLUDE, 22, 22);
+	lists_normalize(&lists);
+	assert_int_equal(lists.n_ports, 3);
+	assert_int_equal(lists.ports[0].list, WEIR_LIST_OUT_PORT_EXCLUDE);
+	assert_int_equal(lists.ports[0].hi, 20);
+	assert_int_equal(lists.ports[1].lo, 22);
+	assert_int_equal(lists.ports[2].lo, 0);
+	assert_int_equal(lists.ports[2].hi, 65535);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_prefixes),
+		cmocka_unit_test(test_uint),
+		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_bool),
+		cmocka_unit_test(test_istio_ports),
+		cmocka_unit_test(test_istio_cidrs),
+		cmocka_unit_test(test_v6_ranges_are_v6),
+		cmocka_unit_test(test_interfaces),
+		cmocka_unit_test(test_mode_and_choice),
+		cmocka_unit_test(test_linkerd_ports),
+		cmocka_unit_test(test_linkerd_others),
+		cmocka_unit_test(test_huge),
+		cmocka_unit_test(test_normalize),
+	};
+
+	return cmocka_run_group_tests_name("annotations", tests, NULL, NULL);
+}
