@@ -86,10 +86,12 @@ static __always_inline enum weir_presence proxy_presence(struct bpf_sock_addr *c
 							 const struct attempt *a, __u16 port)
 {
 	struct weir_port_key key = { .netns_cookie = a->cookie, .port = port };
+	struct weir_addr loopback;
 
 	if (a->pod->before_proxy == WEIR_ABSENT_REFUSE && a->pod->proxy_down == WEIR_ABSENT_REFUSE)
 		return WEIR_PROXY_LISTENS;
-	if (sockaddr_listens(ctx, a->question.v6, port))
+	sockaddr_set_loopback(&loopback, a->question.v6);
+	if (sockaddr_meets(ctx, &loopback, 0, &loopback, port) == BPF_TCP_LISTEN)
 		return WEIR_PROXY_LISTENS;
 	return bpf_map_lookup_elem(&weir_seen, &key) ? WEIR_PROXY_GONE : WEIR_PROXY_NEVER;
 }
@@ -121,9 +123,42 @@ static __always_inline void choose_flow(struct attempt *a, const struct weir_ans
 }
 
 /*
+ * An application may use one source address and port for connections to several destinations. All
+ * of them have the proxy as theirs now, so each needs an address of the proxy's host of its own:
+ * the rest of 127/8, if the proxy listens on all addresses. IPv6 has one loopback address only.
+ */
+#define PROXY_ADDRESSES 8
+
+static __always_inline void choose_free(struct bpf_sock_addr *ctx, const struct attempt *a,
+					struct weir_addr *to, __u16 port)
+{
+	struct weir_addr candidate = *to;
+
+	if (a->question.v6)
+		return;
+	for (int i = 0; i < PROXY_ADDRESSES; i++) {
+		candidate.ip[15] = 1 + i;
+		if (sockaddr_meets(ctx, &a->src, ctx->sk->src_port, &candidate, port) ==
+		    BPF_TCP_LISTEN) {
+			*to = candidate;
+			return;
+		}
+	}
+}
+
+/* To the pod's own address, if the proxy listens there; Linkerd's listens on loopback alone. */
+static __always_inline void choose_own(struct bpf_sock_addr *ctx, const struct weir_addr *own,
+				       struct weir_addr *to, __u16 port)
+{
+	if (sockaddr_meets(ctx, own, ctx->sk->src_port, own, port) == BPF_TCP_LISTEN)
+		*to = *own;
+}
+
+/*
  * The proxy must see the source that the kernel would have chosen for what was dialled: for the
  * pod's own address that address, for anything outside the pod's. A socket whose port is already
- * bound cannot be bound again: it is sent to the pod's own address, where the kernel chooses it.
+ * bound cannot be bound again: it is sent to the pod's own address, where the kernel chooses the
+ * same as source.
  */
 static __always_inline void send_to_proxy(struct bpf_sock_addr *ctx, int family, struct attempt *a,
 					  __u16 port)
@@ -134,10 +169,12 @@ static __always_inline void send_to_proxy(struct bpf_sock_addr *ctx, int family,
 	if (a->question.lo)
 		source = &a->dst;
 	sockaddr_set_loopback(&to, a->question.v6);
-	if (weir_addr_is_any(&a->src) && !weir_addr_is_loopback(&a->dst) &&
-	    !weir_addr_is_any(source)) {
+	if (!weir_addr_is_any(&a->src)) {
 		if (ctx->sk->src_port)
-			to = *source;
+			choose_free(ctx, a, &to, port);
+	} else if (!weir_addr_is_loopback(&a->dst) && !weir_addr_is_any(source)) {
+		if (ctx->sk->src_port)
+			choose_own(ctx, source, &to, port);
 		else if (sockaddr_bind(ctx, family, source) == 0)
 			a->conn->flags |= WEIR_CONN_BOUND;
 	}

@@ -37,10 +37,10 @@ static __always_inline void publish(struct bpf_sock_ops *ctx, struct weir_conn *
 {
 	struct weir_origdst_key key = { .netns_cookie = bpf_get_netns_cookie(ctx) };
 	struct weir_origdst value = { .dialled = conn->dialled,
-				      .proxy_port = conn->proxy_port,
 				      .socket_cookie = bpf_get_socket_cookie(ctx) };
 
 	local_endpoint(ctx, &key.source);
+	remote_endpoint(ctx, &key.proxy);
 	if (bpf_map_update_elem(&weir_origdst, &key, &value, BPF_ANY)) {
 		stats_count(WEIR_COUNTER_ORIGDST_LOST);
 		return;
@@ -58,6 +58,7 @@ static __always_inline void withdraw(struct bpf_sock_ops *ctx, struct weir_conn 
 		return;
 	conn->flags &= ~WEIR_CONN_PUBLISHED;
 	local_endpoint(ctx, &key.source);
+	remote_endpoint(ctx, &key.proxy);
 	value = bpf_map_lookup_elem(&weir_origdst, &key);
 	if (value && value->socket_cookie == bpf_get_socket_cookie(ctx))
 		bpf_map_delete_elem(&weir_origdst, &key);
@@ -105,13 +106,17 @@ static __always_inline int claim(struct weir_conn *conn, __u64 cookie,
 				 const struct weir_endpoint *local,
 				 const struct weir_endpoint *remote)
 {
-	struct weir_origdst_key key = { .netns_cookie = cookie, .source = *remote };
+	struct weir_origdst_key key = {
+		.netns_cookie = cookie,
+		.source = *remote,
+		.proxy = *local,
+	};
 	struct weir_origdst *value = bpf_map_lookup_elem(&weir_origdst, &key);
 
-	if (!value || value->proxy_port != local->port)
+	if (!value)
 		return 0;
 	conn->dialled = value->dialled;
-	conn->proxy_port = value->proxy_port;
+	conn->proxy_port = local->port;
 	conn->flags |= WEIR_CONN_REDIRECTED;
 	bpf_map_delete_elem(&weir_origdst, &key);
 	return 1;

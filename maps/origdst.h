@@ -18,17 +18,16 @@
 struct weir_origdst_key {
 	__u64 netns_cookie;
 	struct weir_endpoint source; /* of the redirected connection, as the proxy sees it */
-	__u32 pad;
+	struct weir_endpoint proxy; /* the address that it was sent to */
 };
 
 struct weir_origdst {
 	struct weir_endpoint dialled;
-	__u16 proxy_port; /* host order: the listener that the connection was sent to */
-	__u16 pad;
+	__u32 pad;
 	__u64 socket_cookie; /* the client's socket: it deletes no entry but its own */
 };
 
-_Static_assert(sizeof(struct weir_origdst_key) == 32, "ABI");
+_Static_assert(sizeof(struct weir_origdst_key) == 48, "ABI");
 _Static_assert(sizeof(struct weir_origdst) == 32, "ABI");
 
 #define WEIR_LISTENER_SLOTS 32

@@ -87,31 +87,38 @@ static __always_inline long sockaddr_bind(struct bpf_sock_addr *ctx, int family,
 	return bpf_bind(ctx, (struct sockaddr *)&sin6, sizeof(sin6));
 }
 
-/* Does anything listen on loopback:port in the caller's network namespace? */
-static __always_inline int sockaddr_listens(struct bpf_sock_addr *ctx, int v6, __u16 port)
+/*
+ * The state of the socket in the caller's network namespace that a segment from src to dst would
+ * meet: BPF_TCP_LISTEN when there is a listener and the pair of addresses is free, another one when
+ * it is in use, 0 when there is nothing. Both addresses are of one family.
+ */
+static __always_inline int sockaddr_meets(struct bpf_sock_addr *ctx, const struct weir_addr *src,
+					  __u16 src_port, const struct weir_addr *dst, __u16 port)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *sk;
 	__u32 size;
-	int listens;
+	int state;
 
-	if (v6) {
-		tuple.ipv6.saddr[3] = bpf_htonl(1);
-		tuple.ipv6.daddr[3] = bpf_htonl(1);
-		tuple.ipv6.dport = bpf_htons(port);
-		size = sizeof(tuple.ipv6);
-	} else {
-		tuple.ipv4.saddr = bpf_htonl(0x7f000001);
-		tuple.ipv4.daddr = bpf_htonl(0x7f000001);
+	if (weir_addr_is_v4(dst)) {
+		tuple.ipv4.saddr = weir_addr_word(src, 3);
+		tuple.ipv4.daddr = weir_addr_word(dst, 3);
+		tuple.ipv4.sport = bpf_htons(src_port);
 		tuple.ipv4.dport = bpf_htons(port);
 		size = sizeof(tuple.ipv4);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, src->ip, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, dst->ip, 16);
+		tuple.ipv6.sport = bpf_htons(src_port);
+		tuple.ipv6.dport = bpf_htons(port);
+		size = sizeof(tuple.ipv6);
 	}
 	sk = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return 0;
-	listens = sk->state == BPF_TCP_LISTEN;
+	state = sk->state;
 	bpf_sk_release(sk);
-	return listens;
+	return state;
 }
 
 /*

@@ -94,7 +94,21 @@ def test_a_file_that_is_removed_and_written_again_leaves_no_gap(lab, agent):
         pod.remove_file()
         time.sleep(pause)
         pod.file.write_text(json.dumps(dual_stack(pod)))
+        time.sleep(0.2)  # long enough to be seen
     assert_unhurt(streams)
+
+
+def test_a_directory_that_never_rests_is_looked_at_nevertheless(lab, agent):
+    """Events a few milliseconds apart do not put the work off for ever."""
+    pod, busy = lab.pod("web", mesh="istio"), plain_pod(lab).write()
+    pod.write()
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        os.utime(busy.file)
+        if (known(lab, pod) or {}).get("state") == "captured":
+            return
+        time.sleep(0.005)
+    pytest.fail("two seconds of events, and the pod is not captured")
 
 
 def test_a_changed_policy_is_put_in_force_without_a_gap(lab, agent):
@@ -162,7 +176,7 @@ def test_a_successor_takes_the_network_namespace_over(lab, agent):
 def test_the_hosts_own_network_namespace_is_never_captured(lab, agent):
     pod = lab.pod("host", mesh="istio")
     item = pod.object()
-    item["metadata"]["annotations"]["weir.io/netns"] = "/proc/1/ns/net"
+    item["metadata"]["annotations"]["weir.io/netns"] = "/proc/self/ns/net"
     wait_state(lab, pod.write(item), "failed")
     assert "host" in known(lab, pod)["reason"]
     assert not list((lab.bpf_dir / "netns").iterdir())
@@ -263,7 +277,7 @@ def test_a_file_that_becomes_bad_leaves_the_last_good_state(busy, bad):
 
 
 @pytest.mark.parametrize("path,says", [("/etc/hostname", "not a network namespace"), ("/run/netns/weir-nowhere", "does not exist"),
-                                       ("/proc/1/ns/mnt", "not a network namespace"), ("", "netns")])
+                                       ("/proc/self/ns/mnt", "not a network namespace"), ("", "netns")])
 def test_a_wrong_network_namespace_is_said(busy, path, says):
     lab, good, peer = busy
     pod = lab.pod(f"nowhere-{next(NUMBER)}", mesh="istio")
@@ -357,6 +371,12 @@ def test_places_that_cannot_be_right_are_refused(lab):
         text = refusal(lab, option)
         assert says in text or (says == "--run-dir" and "weir.sock" in text), (option, text)
         assert len(text.strip().splitlines()) == 1, text
+
+
+@pytest.mark.parametrize("option", ["--pods-dir=/etc/hostname", "--web.listen-address=nonsense", "--run-dir=/etc/hostname"])
+def test_a_start_that_fails_leaves_nothing_attached(lab, option):
+    """Where no agent ran before."""
+    refusal(lab, option)
     assert "weir_" not in run(BPFTOOL, "cgroup", "show", lab.cgroup_root).stdout
 
 
@@ -368,10 +388,10 @@ def test_a_cgroup_of_version_1_is_refused(lab):
 
 
 @pytest.mark.parametrize("option", ["--no-such-option", "--log.level=loud", "--log.format=xml", "--mesh=spaghetti", "surplus", "--web.listen-address=nonsense",
-                                    "--web.listen-address=127.0.0.1:99999", "--kubeconfig=/tmp/x", "--web.telemetry-path=metrics"])
+                                    "--web.listen-address=127.0.0.1:99999", "--kubeconfig", "--web.telemetry-path=metrics"])
 def test_a_wrong_option_is_refused(lab, option):
     text = refusal(lab, option)
-    assert option.split("=")[0].lstrip("-") in text
+    assert option.split("=")[-1].lstrip("-") in text
     assert not lab.run_dir.joinpath("weir.sock").exists()
 
 
@@ -396,7 +416,7 @@ def test_the_log_is_json_when_asked(lab):
 
 def test_killed_at_any_moment_the_next_agent_finishes_the_work(lab):
     """Also while it starts and while it writes."""
-    pods = [lab.pod(f"pod{number}", mesh="istio", annotations={EXCLUDE: "1000:2000"}).write() for number in range(8)]
+    pods = [lab.pod(f"pod{number}", mesh="istio", annotations={EXCLUDE: "1000,2000"}).write() for number in range(8)]
     peer = plain_pod(lab, 80)
     for delay in (0.1, 0.4, 0.8, 1.0, 1.1, 1.2, 1.4):
         agent = lab.agent(wait=False)
