@@ -31,7 +31,7 @@ BPF_NETNS := maps lookup
 
 BASE  := $(wildcard base/*.c)
 AGENT := $(wildcard agent/*.c)
-EXPO  := $(wildcard exporter/*.c)
+EXPO  := $(filter-out exporter/metrics_doc.c,$(wildcard exporter/*.c))
 CLI   := $(filter-out cli/cni.c,$(wildcard cli/*.c))
 obj    = $(patsubst %.c,$(B)/%.o,$(1))
 
@@ -112,7 +112,7 @@ $(B)/tests/test_bpf_%: tests/bpf/test_%.c $(B)/tests/%.skel.h
 BPF_TESTS := $(patsubst tests/bpf/test_%.c,$(B)/tests/test_bpf_%,$(wildcard tests/bpf/test_*.c))
 UNIT_BINS := $(UNIT:%=$(B)/tests/%)
 
-tests: all $(B)/tests/probe $(UNIT_BINS) $(BPF_TESTS)
+tests: all $(B)/tests/probe $(B)/metrics-doc $(UNIT_BINS) $(BPF_TESTS)
 
 check: tests
 	scripts/check
@@ -122,6 +122,13 @@ demo: all $(B)/tests/probe
 
 bench: all $(B)/tests/probe $(B)/tests/relay $(B)/tests/load
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/run.py
+
+# docs/METRICS.md is generated; scripts/check compares.
+$(B)/metrics-doc: $(call obj,exporter/metrics_doc.c $(BASE) $(EXPO))
+	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
+
+docs: $(B)/metrics-doc
+	$(B)/metrics-doc > docs/METRICS.md
 
 install: all
 	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/sbin/weir

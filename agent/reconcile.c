@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/reconcile.h"
 
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,8 @@
  * moment would let its traffic through.
  */
 #define MISSING_MS 1000
+/* A pod file may come before its network namespace, and that comes without an event. */
+#define WAITING_MS 500
 
 struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
 				  const struct policy_options *options)
@@ -162,6 +165,23 @@ static const struct managed *holder_of(const struct reconciler *r, uint64_t cook
 	return NULL;
 }
 
+/* Of two pods that claim one network namespace the one stays that an earlier agent gave it to. */
+static const struct managed *former_holder(const struct reconciler *r, uint64_t cookie,
+					   const struct managed *but)
+{
+	struct weir_netns key = { .cookie = cookie };
+	struct weir_pod_names names;
+
+	if (bpf_map_lookup_elem(loader_map(r->loader, "weir_pod_names"), &key, &names) < 0)
+		return NULL;
+	for (const struct managed *m = r->pods; m; m = m->next)
+		if (m != but && m->present && !strcmp(m->namespace, names.namespace) &&
+		    !strcmp(m->name, names.name) && !strcmp(m->uid, names.uid) &&
+		    !strcmp(m->netns, names.netns))
+			return m;
+	return NULL;
+}
+
 /* Finds the pod's network namespace: a file descriptor, or -errno with *ret_error. */
 static int find_netns(struct reconciler *r, struct managed *m, uint64_t *ret_cookie,
 		      char **ret_error)
@@ -181,7 +201,7 @@ static int find_netns(struct reconciler *r, struct managed *m, uint64_t *ret_coo
 			m->netns);
 		return -EINVAL;
 	}
-	other = holder_of(r, cookie, m);
+	other = holder_of(r, cookie, m) ?: former_holder(r, cookie, m);
 	if (other) {
 		*ret_error = xasprintf(
 			"annotation weir.io/netns: %s is the network namespace of pod %s/%s",
@@ -362,9 +382,12 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 	else
 		changes += err;
 	changes += drop_gone(r, &again_ms);
-	for (struct managed *m = r->pods; m; m = m->next)
+	for (struct managed *m = r->pods; m; m = m->next) {
 		if (m->present)
 			changes += reconcile_pod(r, m);
+		if (m->present && !m->cookie && (again_ms < 0 || again_ms > WAITING_MS))
+			again_ms = WAITING_MS;
+	}
 	if (!r->adopted)
 		changes += drop_strangers(r);
 	if (changes) {
