@@ -8,8 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Lengths of struct weir_pod_names, which are those of Kubernetes. */
-#define MAX_NAMESPACE 63
+#define MAX_NAMESPACE 63 /* Kubernetes' lengths, for which struct weir_pod_names is made */
 #define MAX_NAME      253
 
 #define fail(ret_error, ...) (*(ret_error) = xasprintf(__VA_ARGS__), -EINVAL)

@@ -499,15 +499,15 @@ static void test_unsupported(void **state)
 static void test_linkerd(void **state)
 {
 	_cleanup_policy_ struct policy *plain = linkerd("", "", "");
-	_cleanup_policy_ struct policy *p =
-		linkerd(",'" LINKERD_SKIP_IN "':'22, 8100-8102','" LINKERD_SKIP_OUT
-			"':'5432','" LINKERD_SKIP_SUBNETS "':'10.1.2.3/16'"
-			",'" LINKERD_UID "':'99','" LINKERD_GID "':'98'",
-			"{'name':'LINKERD2_PROXY_INBOUND_LISTEN_ADDR','value':'[::]:5143'},"
-			"{'name':'LINKERD2_PROXY_OUTBOUND_LISTEN_ADDRS','value':'127.0.0.1:5140,[::"
-			"1]:5140'},"
-			"{'name':'LINKERD2_PROXY_CONTROL_LISTEN_ADDR','value':'[::]:5190'}",
-			",'securityContext':{'runAsUser':2103}");
+	_cleanup_policy_ struct policy *p = linkerd(
+		",'" LINKERD_SKIP_IN "':'22, 8100-8102','" LINKERD_SKIP_OUT
+		"':'5432','" LINKERD_SKIP_SUBNETS "':'10.1.2.3/16'"
+		",'" LINKERD_UID "':'99','" LINKERD_GID "':'98'",
+		ENV("LINKERD2_PROXY_INBOUND_LISTEN_ADDR", "[::]:5143") "," ENV(
+			"LINKERD2_PROXY_OUTBOUND_LISTEN_ADDRS",
+			"127.0.0.1:5140,[::1]:5140") "," ENV("LINKERD2_PROXY_CONTROL_LISTEN_ADDR",
+							     "[::]:5190"),
+		",'securityContext':{'runAsUser':2103}");
 
 	(void)state;
 	expect(plain, POLICY_CAPTURED, "container linkerd-proxy");
@@ -625,56 +625,6 @@ static void test_generation(void **state)
 			 policy_generation(b)); /* order and spelling do not count */
 }
 
-static int add_ports(uint16_t prefix, int bits, void *arg)
-{
-	uint8_t *seen = arg;
-
-	seen[0x10000]++;
-	for (uint32_t port = prefix; port < prefix + (0x10000U >> bits); port++)
-		seen[port]++;
-	return 0;
-}
-
-static int stop(uint16_t prefix, int bits, void *arg)
-{
-	(void)prefix;
-	(void)bits;
-	return ++*(int *)arg == 3 ? 7 : 0;
-}
-
-static void test_prefixes(void **state)
-{
-	_cleanup_free_ uint8_t *seen = xcalloc(0x10001, 1);
-	static const uint32_t ranges[][2] = { { 0, 65535 },	{ 0, 0 },	 { 65535, 65535 },
-					      { 1, 65534 },	{ 80, 80 },	 { 4190, 4191 },
-					      { 32768, 65535 }, { 1000, 60000 }, { 0, 32768 },
-					      { 32767, 32768 } };
-	static const int counts[] = { 1, 1, 1, 30, 1, 1, 1, -1, 2, 2 };
-	uint32_t seed = 3;
-	int calls = 0;
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(ranges) + 300; i++) {
-		uint32_t lo, hi;
-
-		seed = seed * 1664525 + 1013904223;
-		lo = i < ARRAY_SIZE(ranges) ? ranges[i][0] : seed >> 16;
-		seed = seed * 1664525 + 1013904223;
-		hi = i < ARRAY_SIZE(ranges) ? ranges[i][1] : lo + (seed >> 16) % (0x10000 - lo);
-		memset(seen, 0, 0x10001);
-		assert_int_equal(range_to_prefixes((uint16_t)lo, (uint16_t)hi, add_ports, seen), 0);
-		for (uint32_t port = 0; port < 0x10000; port++)
-			if (seen[port] != (port >= lo && port <= hi))
-				fail_msg("%u-%u: port %u is there %u times", lo, hi, port,
-					 seen[port]);
-		assert_in_range(seen[0x10000], 1, 30);
-		if (i < ARRAY_SIZE(counts) && counts[i] > 0)
-			assert_int_equal(seen[0x10000], counts[i]);
-	}
-	assert_int_equal(range_to_prefixes(1, 65534, stop, &calls), 7);
-	assert_int_equal(calls, 3);
-}
-
 static void test_names(void **state)
 {
 	enum policy_meshes meshes = POLICY_MESH_NONE;
@@ -704,7 +654,7 @@ int main(void)
 		cmocka_unit_test(test_own_settings),   cmocka_unit_test(test_unsupported),
 		cmocka_unit_test(test_linkerd),	       cmocka_unit_test(test_linkerd_ids),
 		cmocka_unit_test(test_linkerd_errors), cmocka_unit_test(test_generation),
-		cmocka_unit_test(test_prefixes),       cmocka_unit_test(test_names),
+		cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests_name("policy", tests, NULL, NULL);

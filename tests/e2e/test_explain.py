@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`weir explain` says what the kernel does: the table of outcomes once more, asked instead of tried; and what it says when asked wrongly."""
+
+import pytest
+
+from lab import Lab
+from support import dual_stack, mesh_pod, plain_pod, start_proxy, wait_state
+from test_outcomes import ROWS, World, families
+
+
+@pytest.fixture(scope="module")
+def world():
+    with Lab("explain") as lab:
+        lab.agent()
+        made = World(lab, "weir")
+        made.lab = lab
+        wait_state(lab, made.pod.write(dual_stack(made.pod)))
+        yield made
+
+
+def explain(lab, pod, *args):
+    return lab.weir("explain", f"{pod.namespace}/{pod.name}", *args, "-o", "json")
+
+
+def question(world: World, row, family):
+    """The row's connection as options of `weir explain`."""
+    if row.outside:
+        return [f"--inbound={row.to.rpartition(':')[2]}", f"--from={world.real('PEER', family).strip('[]')}"]
+    options = [f"--to={world.real(row.to, family)}", f"--uid={row.uid}", f"--gid={row.uid if row.gid is None else row.gid}"]
+    return options + ([f"--from={world.real(row.bind, family).strip('[]')}"] if row.bind else [])
+
+
+def outcome(world, row, family):
+    """Verdict and place; that nobody listens where a direct connection goes is not weir's decision."""
+    if row.lands not in ("15001", "15006"):
+        return "direct", world.real(row.to, family)
+    return "redirect", world.real(f"POD:{row.lands}" if row.outside else row.local, family)
+
+
+CASES = [pytest.param(row, family, id=f"{row}-ipv{family}") for row in ROWS for family in families(row) if family != "mapped"]
+
+
+@pytest.mark.parametrize("row,family", CASES)
+def test_row(world, row, family):
+    answer = explain(world.lab, world.pod, *question(world, row, family))
+    assert (answer["verdict"], answer["to"]) == outcome(world, row, family)
+    assert answer["reason"] and answer["because"]
+
+
+def test_it_works_without_an_agent():
+    """The pinned maps know; the answers are the same."""
+    with Lab("explainalone") as lab:
+        agent = lab.agent()
+        pod = mesh_pod(lab)
+        start_proxy(pod)
+        questions = [["--to=192.0.2.1:80"], ["--to=192.0.2.1:80", "--uid=1337"], ["--inbound=8080"], ["--inbound=15020"], ["--to=[2001:db8::1]:80"]]
+        before = [explain(lab, pod, *options) for options in questions]
+        agent.stop()
+        assert [explain(lab, pod, *options) for options in questions] == before
+        assert [answer["verdict"] for answer in before] == ["redirect", "direct", "redirect", "direct", "redirect"]
+
+
+def test_the_proxys_absence_is_part_of_the_answer(world):
+    pod = mesh_pod(world.lab)
+
+    def now():
+        return [(answer["verdict"], answer["reason"]) for answer in (explain(world.lab, pod, "--to=192.0.2.1:80"), explain(world.lab, pod, "--inbound=80"))]
+
+    assert now() == [("refuse", "before_proxy")] * 2
+    proxy = start_proxy(pod)
+    assert now() == [("redirect", "all_included")] * 2
+    proxy.stop()
+    assert now() == [("refuse", "proxy_down")] * 2
+
+
+ANNOTATIONS = {
+    "traffic.sidecar.istio.io/excludeOutboundPorts": ("443", ["--to=192.0.2.1:443"], "direct"),
+    "traffic.sidecar.istio.io/includeOutboundPorts": ("443", ["--to=192.0.2.1:443"], "redirect"),
+    "traffic.sidecar.istio.io/excludeOutboundIPRanges": ("192.0.2.0/24", ["--to=192.0.2.1:443"], "direct"),
+    "traffic.sidecar.istio.io/includeOutboundIPRanges": ("192.0.2.0/24", ["--to=192.0.2.1:443"], "redirect"),
+    "traffic.sidecar.istio.io/excludeInboundPorts": ("8080", ["--inbound=8080"], "direct"),
+    "traffic.sidecar.istio.io/includeInboundPorts": ("8080", ["--inbound=8080"], "redirect"),
+}
+
+
+@pytest.mark.parametrize("annotation", ANNOTATIONS)
+def test_the_annotation_behind_an_answer_is_named(world, annotation):
+    value, options, verdict = ANNOTATIONS[annotation]
+    pod = mesh_pod(world.lab, annotations={annotation: value})
+    start_proxy(pod)
+    answer = explain(world.lab, pod, *options)
+    assert answer["verdict"] == verdict
+    assert annotation in answer["because"]
+
+
+def test_what_is_not_captured_is_said(world):
+    pod = plain_pod(world.lab)
+    wait_state(world.lab, pod.write(), "not_captured")
+    for options in (["--to=192.0.2.1:80"], ["--inbound=80"]):
+        answer = explain(world.lab, pod, *options)
+        assert (answer["verdict"], answer["reason"]) == ("direct", "not_captured")
+
+
+def test_udp_is_direct(world):
+    answer = explain(world.lab, world.pod, "--to=192.0.2.1:53", "--proto=udp")
+    assert (answer["verdict"], answer["reason"]) == ("direct", "not_tcp")
+
+
+def test_the_text_says_the_same_as_the_json(world):
+    text = world.lab.weir("explain", f"default/{world.pod.name}", "--to=192.0.2.1:80").stdout
+    answer = explain(world.lab, world.pod, "--to=192.0.2.1:80")
+    assert answer["to"] in text and answer["reason"] in text and answer["because"] in text
+
+
+def test_an_unknown_pod_is_an_error(world):
+    done = world.lab.weir("explain", "default/nobody", "--to=192.0.2.1:80", check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "no pod default/nobody" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+WRONG = [[], ["--to=192.0.2.1"], ["--to=192.0.2.1:99999"], ["--to=192.0.2.1:0"], ["--to=example.com:80"], ["--to=192.0.2.1:80", "--inbound=80"],
+         ["--inbound=x"], ["--inbound=70000"], ["--to=192.0.2.1:80", "--uid=root"], ["--to=192.0.2.1:80", "--gid=-1"], ["--to=192.0.2.1:80", "--proto=sctp"],
+         ["--to=192.0.2.1:80", "--from=nowhere"], ["--to=192.0.2.1:80", "--from=::1"], ["--to=192.0.2.1:80", "-o", "yaml"], ["--surplus"]]
+
+
+@pytest.mark.parametrize("options", WRONG, ids=" ".join)
+def test_wrong_options_are_an_error(world, options):
+    done = world.lab.weir("explain", f"default/{world.pod.name}", *options, check=False)
+    assert done.returncode not in (0, 1) and done.stdout == ""
+    assert "weir explain" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["nobody", "/", "a/b/c", "", "default/"])
+def test_a_pod_is_named_by_namespace_and_name(world, name):
+    done = world.lab.weir("explain", name, "--to=192.0.2.1:80", check=False)
+    assert done.returncode != 0 and "NAMESPACE/POD" in done.stderr
+
+
+def test_a_place_without_weir_is_an_error(world):
+    done = world.lab.weir("explain", "default/x", "--to=192.0.2.1:80", "--bpf-dir=/sys/fs/bpf/nowhere", check=False)
+    assert done.returncode == 1 and "/sys/fs/bpf/nowhere" in done.stderr
