@@ -18,6 +18,13 @@ static bool get_pod(const struct loader *l, uint64_t cookie, struct weir_pod *re
 	return bpf_map_lookup_elem(loader_map(l, "weir_pods"), &key, ret) == 0;
 }
 
+bool apply_known(const struct loader *l, uint64_t cookie)
+{
+	struct weir_pod pod;
+
+	return get_pod(l, cookie, &pod);
+}
+
 bool apply_captured(const struct loader *l, uint64_t cookie)
 {
 	struct weir_pod pod;
@@ -126,6 +133,7 @@ static int write_addresses(const struct loader *l, const struct placement *p, st
 
 		if (is_global(&list[i]) && weir_addr_is_any(source))
 			*source = list[i];
+		desired_add(p->addresses, &key, &one);
 		err = map_put(fd, &key, &one, sizeof(one));
 		if (err < 0)
 			return err;
@@ -265,14 +273,6 @@ static bool cidr_is_dead(const void *key, const void *value, void *ctx)
 	return !get_pod(ctx, e->netns_cookie, &pod) || pod.generation != e->generation;
 }
 
-static bool addr_is_dead(const void *key, const void *value, void *ctx)
-{
-	struct weir_pod pod;
-
-	(void)value;
-	return !get_pod(ctx, ((const struct weir_local_addr *)key)->netns_cookie, &pod);
-}
-
 static bool seen_is_dead(const void *key, const void *value, void *ctx)
 {
 	struct weir_pod pod;
@@ -292,7 +292,6 @@ int apply_prune(const struct loader *l)
 		  port_is_dead },
 		{ "weir_cidrs", sizeof(struct weir_cidr_entry), sizeof(struct weir_present),
 		  cidr_is_dead },
-		{ "weir_local", sizeof(struct weir_local_addr), sizeof(__u32), addr_is_dead },
 		{ "weir_seen", sizeof(struct weir_port_key), sizeof(__u32), seen_is_dead },
 	};
 	int sum = 0;

@@ -7,6 +7,7 @@
 #define WEIR_AGENT_APPLY_H
 
 #include "agent/loader.h"
+#include "agent/map.h"
 #include "agent/policy.h"
 
 /* What is to be put in force in one network namespace. */
@@ -16,8 +17,11 @@ struct placement {
 	uint32_t workload;
 	const struct policy *policy;
 	const char *namespace, *name, *uid, *netns;
+	struct desired *addresses; /* of weir_local: the pod's are added */
 };
 
+/* Does weir_pods have an entry for it? */
+bool apply_known(const struct loader *loader, uint64_t cookie);
 /* Is a policy in force there that redirects? */
 bool apply_captured(const struct loader *loader, uint64_t cookie);
 
@@ -28,7 +32,8 @@ bool apply_captured(const struct loader *loader, uint64_t cookie);
 int apply_policy(struct loader *loader, const struct placement *p, char **ret_error);
 int apply_removal(struct loader *loader, uint64_t cookie);
 
-/* Removes entries that belong to no pod or to a superseded policy. Changes or -errno. */
+/* Removes lists that belong to no pod or to a superseded policy, and marks of pods that are gone.
+ * Changes or -errno. */
 int apply_prune(const struct loader *loader);
 
 #endif

@@ -98,12 +98,12 @@ static char *list_ips(const struct pod *pod)
 	return xstrdup(buf_text(&b));
 }
 
-static const struct pod_pairs *namespace_annotations(const struct source *s, const char *name)
+static const struct namespace *find_namespace(const struct source *s, const char *name)
 {
 	for (const struct source_file *f = s->files; f; f = f->next)
 		for (size_t i = 0; i < f->objects.n_namespaces; i++)
 			if (!strcmp(f->objects.namespaces[i]->name, name))
-				return &f->objects.namespaces[i]->annotations;
+				return f->objects.namespaces[i];
 	return NULL;
 }
 
@@ -111,6 +111,7 @@ static const struct pod_pairs *namespace_annotations(const struct source *s, con
 static void refresh(struct reconciler *r, struct managed *m, const struct pod *pod,
 		    const char *file)
 {
+	const struct namespace *namespace = find_namespace(r->source, pod->namespace);
 	const char *cgroup = pod_annotation(pod, "weir.io/cgroup");
 	struct policy_options options = r->options;
 
@@ -124,7 +125,10 @@ static void refresh(struct reconciler *r, struct managed *m, const struct pod *p
 	m->cgroup = xstrdup(cgroup ?: "");
 	m->file = xstrdup(file);
 	m->ips = list_ips(pod);
-	options.namespace_annotations = namespace_annotations(r->source, pod->namespace);
+	if (namespace) {
+		options.namespace_annotations = &namespace->annotations;
+		options.namespace_labels = &namespace->labels;
+	}
 	policy_compile(pod, &options, &m->policy);
 	m->present = true;
 	m->missing_since = 0;
@@ -237,7 +241,8 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 			       .namespace = m->namespace,
 			       .name = m->name,
 			       .uid = m->uid,
-			       .netns = m->netns };
+			       .netns = m->netns,
+			       .addresses = &r->addresses };
 	char *error = NULL;
 	int changes;
 
@@ -251,6 +256,7 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 	}
 	changes = apply_policy(r->loader, &p, &error);
 	m->applied = changes >= 0;
+	m->written = changes >= 0;
 	if (error) {
 		set_state(m, POLICY_FAILED, error);
 		return 0;
@@ -370,11 +376,35 @@ static int drop_strangers(struct reconciler *r)
 	return changes;
 }
 
+/* An address that a pod had once may be another pod's now: it is no longer within the first one. */
+static bool is_former_address(const void *key, const void *value, void *ctx)
+{
+	const struct weir_local_addr *addr = key;
+	struct reconciler *r = ctx;
+	const struct managed *m;
+
+	(void)value;
+	if (desired_has(&r->addresses, key))
+		return false;
+	m = holder_of(r, addr->netns_cookie, NULL);
+	return m ? m->written : !apply_known(r->loader, addr->netns_cookie);
+}
+
+static int drop_former_addresses(struct reconciler *r)
+{
+	int changes = map_prune(loader_map(r->loader, "weir_local"), sizeof(struct weir_local_addr),
+				sizeof(__u32), is_former_address, r);
+
+	desired_free(&r->addresses);
+	return changes < 0 ? 0 : changes;
+}
+
 int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 {
 	int64_t again_ms = -1;
 	int changes = 0, err;
 
+	desired_init(&r->addresses, sizeof(struct weir_local_addr), sizeof(__u32));
 	scan(r);
 	err = identity_sync(r->loader, r->names, r->source);
 	if (err < 0)
@@ -383,6 +413,7 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 		changes += err;
 	changes += drop_gone(r, &again_ms);
 	for (struct managed *m = r->pods; m; m = m->next) {
+		m->written = false;
 		if (m->present)
 			changes += reconcile_pod(r, m);
 		if (m->present && !m->cookie && (again_ms < 0 || again_ms > WAITING_MS))
@@ -390,6 +421,7 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 	}
 	if (!r->adopted)
 		changes += drop_strangers(r);
+	changes += drop_former_addresses(r);
 	if (changes) {
 		err = apply_prune(r->loader);
 		if (err < 0)

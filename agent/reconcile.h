@@ -7,6 +7,7 @@
 #define WEIR_AGENT_RECONCILE_H
 
 #include "agent/loader.h"
+#include "agent/map.h"
 #include "agent/names.h"
 #include "agent/policy.h"
 #include "agent/source.h"
@@ -24,6 +25,7 @@ struct managed {
 	enum policy_state state;
 	char *reason;
 	bool applied; /* what the maps hold is of this pod */
+	bool written; /* in this run: its addresses are all desired ones */
 	bool present; /* in the newest scan */
 	int64_t missing_since; /* ms; 0: not missing */
 };
@@ -35,6 +37,7 @@ struct reconciler {
 	struct policy_options options;
 	uint64_t own_cookie;
 	struct managed *pods;
+	struct desired addresses; /* what weir_local should hold, as far as this run has written */
 	bool adopted; /* leftovers of an earlier agent were looked through */
 };
 

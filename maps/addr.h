@@ -10,6 +10,9 @@
 
 #include <linux/types.h>
 
+/* BPF has no call that returns a struct: these must be inlined, whatever the compiler prefers. */
+#define WEIR_INLINE static inline __attribute__((always_inline))
+
 struct weir_addr {
 	/* network order; IPv4 as ::ffff:a.b.c.d */
 	__u8 ip[16] __attribute__((aligned(4)));
@@ -34,7 +37,7 @@ _Static_assert(sizeof(struct weir_endpoint) == 20, "ABI");
 #define WEIR_WORD_MAPPED WEIR_WORD(0, 0, 0xff, 0xff)
 
 /* One of the four words of an address, in network order, as the kernel keeps it. */
-static inline __u32 weir_addr_word(const struct weir_addr *addr, int word)
+WEIR_INLINE __u32 weir_addr_word(const struct weir_addr *addr, int word)
 {
 	__u32 value;
 
@@ -42,8 +45,8 @@ static inline __u32 weir_addr_word(const struct weir_addr *addr, int word)
 	return value;
 }
 
-static inline void weir_addr_from_words(struct weir_addr *addr, __u32 w0, __u32 w1, __u32 w2,
-					__u32 w3)
+WEIR_INLINE void weir_addr_from_words(struct weir_addr *addr, __u32 w0, __u32 w1, __u32 w2,
+				      __u32 w3)
 {
 	__builtin_memcpy(&addr->ip[0], &w0, sizeof(w0));
 	__builtin_memcpy(&addr->ip[4], &w1, sizeof(w1));
@@ -52,18 +55,18 @@ static inline void weir_addr_from_words(struct weir_addr *addr, __u32 w0, __u32 
 }
 
 /* ip in network order. */
-static inline void weir_addr_from_v4(struct weir_addr *addr, __u32 ip)
+WEIR_INLINE void weir_addr_from_v4(struct weir_addr *addr, __u32 ip)
 {
 	weir_addr_from_words(addr, 0, 0, WEIR_WORD_MAPPED, ip);
 }
 
-static inline int weir_addr_is_v4(const struct weir_addr *addr)
+WEIR_INLINE int weir_addr_is_v4(const struct weir_addr *addr)
 {
 	return !weir_addr_word(addr, 0) && !weir_addr_word(addr, 1) &&
 	       weir_addr_word(addr, 2) == WEIR_WORD_MAPPED;
 }
 
-static inline int weir_addr_equal(const struct weir_addr *a, const struct weir_addr *b)
+WEIR_INLINE int weir_addr_equal(const struct weir_addr *a, const struct weir_addr *b)
 {
 	for (int i = 0; i < 4; i++)
 		if (weir_addr_word(a, i) != weir_addr_word(b, i))
@@ -72,7 +75,7 @@ static inline int weir_addr_equal(const struct weir_addr *a, const struct weir_a
 }
 
 /* 0.0.0.0 or ::, in either spelling of 0.0.0.0. */
-static inline int weir_addr_is_any(const struct weir_addr *addr)
+WEIR_INLINE int weir_addr_is_any(const struct weir_addr *addr)
 {
 	__u32 third = weir_addr_word(addr, 2);
 
@@ -81,26 +84,26 @@ static inline int weir_addr_is_any(const struct weir_addr *addr)
 }
 
 /* ::N, for the two addresses that Istio names: ::1 and ::6. */
-static inline int weir_addr_is_v6_low(const struct weir_addr *addr, __u8 low)
+WEIR_INLINE int weir_addr_is_v6_low(const struct weir_addr *addr, __u8 low)
 {
 	return !weir_addr_word(addr, 0) && !weir_addr_word(addr, 1) && !weir_addr_word(addr, 2) &&
 	       weir_addr_word(addr, 3) == WEIR_WORD(0, 0, 0, low);
 }
 
 /* 127.0.0.N */
-static inline int weir_addr_is_v4_loop(const struct weir_addr *addr, __u8 low)
+WEIR_INLINE int weir_addr_is_v4_loop(const struct weir_addr *addr, __u8 low)
 {
 	return weir_addr_is_v4(addr) && weir_addr_word(addr, 3) == WEIR_WORD(127, 0, 0, low);
 }
 
 /* Any of 127.0.0.0/8, or ::1: addresses that never leave by another device than lo. */
-static inline int weir_addr_is_loopback(const struct weir_addr *addr)
+WEIR_INLINE int weir_addr_is_loopback(const struct weir_addr *addr)
 {
 	return (weir_addr_is_v4(addr) && addr->ip[12] == 127) || weir_addr_is_v6_low(addr, 1);
 }
 
 /* The kernel refuses a TCP connect() to these with ENETUNREACH before any rule is asked. */
-static inline int weir_addr_is_multicast(const struct weir_addr *addr)
+WEIR_INLINE int weir_addr_is_multicast(const struct weir_addr *addr)
 {
 	if (weir_addr_is_v4(addr))
 		return (addr->ip[12] & 0xf0) == 0xe0 || weir_addr_word(addr, 3) == 0xffffffff;

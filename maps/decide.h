@@ -55,8 +55,8 @@ struct weir_answer {
 	__u16 pad;
 };
 
-static inline struct weir_answer weir_answer(enum weir_verdict verdict, enum weir_reason reason,
-					     __u16 port)
+WEIR_INLINE struct weir_answer weir_answer(enum weir_verdict verdict, enum weir_reason reason,
+					   __u16 port)
 {
 	struct weir_answer answer = { .verdict = verdict, .reason = reason, .port = port };
 
@@ -66,8 +66,8 @@ static inline struct weir_answer weir_answer(enum weir_verdict verdict, enum wei
 #define WEIR_GO_DIRECT(NAME) weir_answer(WEIR_DIRECT, WEIR_REASON_##NAME, 0)
 
 /* Sets what follows from the addresses alone; `local`: the destination is an address of the pod. */
-static inline void weir_connect_set_addrs(struct weir_connect *c, const struct weir_addr *src,
-					  const struct weir_addr *dst, int local)
+WEIR_INLINE void weir_connect_set_addrs(struct weir_connect *c, const struct weir_addr *src,
+					const struct weir_addr *dst, int local)
 {
 	c->v6 = !weir_addr_is_v4(dst);
 	c->loopback = weir_addr_is_v4_loop(dst, 1) || weir_addr_is_v6_low(dst, 1);
@@ -83,8 +83,8 @@ static inline void weir_connect_set_addrs(struct weir_connect *c, const struct w
  * and not the proxy's, so a gid alone never brings a call on lo to the inbound listener, unless
  * an included range holds a loopback address, for then 3b and 4b do not exist.
  */
-static inline struct weir_answer weir_decide_istio(const struct weir_pod *p,
-						   const struct weir_connect *c)
+WEIR_INLINE struct weir_answer weir_decide_istio(const struct weir_pod *p,
+						 const struct weir_connect *c)
 {
 	int uid = c->has_owner && c->uid_is_proxy;
 	int gid = c->has_owner && c->gid_is_proxy;
@@ -119,8 +119,8 @@ static inline struct weir_answer weir_decide_istio(const struct weir_pod *p,
 }
 
 /* Linkerd's chain PROXY_INIT_OUTPUT. */
-static inline struct weir_answer weir_decide_linkerd(const struct weir_pod *p,
-						     const struct weir_connect *c)
+WEIR_INLINE struct weir_answer weir_decide_linkerd(const struct weir_pod *p,
+						   const struct weir_connect *c)
 {
 	if (c->has_owner && c->uid_is_proxy) /* 1 */
 		return WEIR_GO_DIRECT(PROXY_UID);
@@ -133,8 +133,8 @@ static inline struct weir_answer weir_decide_linkerd(const struct weir_pod *p,
 	return weir_answer(WEIR_REDIRECT, WEIR_REASON_ALL_INCLUDED, p->outbound_port); /* 5 */
 }
 
-static inline struct weir_answer weir_decide_outbound(const struct weir_pod *p,
-						      const struct weir_connect *c)
+WEIR_INLINE struct weir_answer weir_decide_outbound(const struct weir_pod *p,
+						    const struct weir_connect *c)
 {
 	if (p->mode == WEIR_MODE_OBSERVE)
 		return WEIR_GO_DIRECT(NOT_CAPTURED);
@@ -153,8 +153,8 @@ static inline struct weir_answer weir_decide_outbound(const struct weir_pod *p,
 }
 
 /* Chains ISTIO_INBOUND and PROXY_INIT_REDIRECT: what arrives from outside the pod. */
-static inline struct weir_answer weir_decide_inbound(const struct weir_pod *p,
-						     const struct weir_syn *s)
+WEIR_INLINE struct weir_answer weir_decide_inbound(const struct weir_pod *p,
+						   const struct weir_syn *s)
 {
 	if (p->mode == WEIR_MODE_OBSERVE)
 		return WEIR_GO_DIRECT(NOT_CAPTURED);
@@ -182,9 +182,9 @@ static inline struct weir_answer weir_decide_inbound(const struct weir_pod *p,
  * What becomes of a redirect when nobody listens: refused, as behind iptables, unless the pod's
  * policy prefers a direct connection.
  */
-static inline struct weir_answer weir_decide_presence(const struct weir_pod *p,
-						      struct weir_answer answer,
-						      enum weir_presence presence)
+WEIR_INLINE struct weir_answer weir_decide_presence(const struct weir_pod *p,
+						    struct weir_answer answer,
+						    enum weir_presence presence)
 {
 	enum weir_reason reason =
 		presence == WEIR_PROXY_NEVER ? WEIR_REASON_BEFORE_PROXY : WEIR_REASON_PROXY_DOWN;

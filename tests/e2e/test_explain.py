@@ -137,5 +137,5 @@ def test_a_pod_is_named_by_namespace_and_name(world, name):
 
 
 def test_a_place_without_weir_is_an_error(world):
-    done = world.lab.weir("explain", "default/x", "--to=192.0.2.1:80", "--bpf-dir=/sys/fs/bpf/nowhere", check=False)
+    done = world.lab.weir("explain", "default/x", "--to=192.0.2.1:80", "--bpf-dir=/sys/fs/bpf/nowhere", "--run-dir=/run/nowhere", check=False)
     assert done.returncode == 1 and "/sys/fs/bpf/nowhere" in done.stderr

@@ -159,8 +159,8 @@ static void test_one_bad_of_many(void **state)
 		"items[3]: this is a number, not a Kubernetes object",
 		"items[4]: this is null, not a Kubernetes object",
 		"items[5]: kind is missing",
-		"items[6] (Deployment shop/d): kind is Deployment, not Pod, Service, "
-		"EndpointSlice, Namespace or List",
+		("items[6] (Deployment shop/d): kind is Deployment, not Pod, Service, "
+		 "EndpointSlice, Namespace or List"),
 	};
 
 	(void)state;
