@@ -97,6 +97,34 @@ static void log_object_errors(const char *path, const struct objects *o)
 		log_error("pod file", "file", path, "error", o->errors[i], NULL);
 }
 
+static struct pod *take_pod(struct objects *from, const char *key)
+{
+	for (size_t i = 0; i < from->n_pods; i++) {
+		_cleanup_free_ char *name =
+			xasprintf("%s/%s", from->pods[i]->namespace, from->pods[i]->name);
+		struct pod *pod = from->pods[i];
+
+		if (strcmp(name, key))
+			continue;
+		from->pods[i] = from->pods[--from->n_pods];
+		return pod;
+	}
+	return NULL;
+}
+
+/* A pod of a List that is broken now keeps what it was; the others are not affected. */
+static void keep_last_good(struct objects *now, struct objects *before)
+{
+	for (size_t i = 0; i < now->n_errors; i++) {
+		struct pod *pod = now->failed[i] ? take_pod(before, now->failed[i]) : NULL;
+
+		if (!pod)
+			continue;
+		now->pods = xrealloc(now->pods, (now->n_pods + 1) * sizeof(struct pod *));
+		now->pods[now->n_pods++] = pod;
+	}
+}
+
 /* 0, or -ENOENT when the file vanished meanwhile: its deletion is an event of its own. */
 static int read_file(struct source_file *f, const char *path)
 {
@@ -120,6 +148,7 @@ static int read_file(struct source_file *f, const char *path)
 	log_object_errors(path, &objects);
 	if (objects.n_errors)
 		set_error(f, path, xstrdup(objects.errors[0]));
+	keep_last_good(&objects, &f->objects);
 	old = f->objects;
 	f->objects = objects;
 	objects = old;

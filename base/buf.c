@@ -95,19 +95,31 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* The second byte of these says whether the form is the shortest, no surrogate, not beyond
+ * U+10FFFF. */
+static int utf8_wrong_second(const unsigned char *s)
+{
+	return (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) ||
+	       (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90);
+}
+
 /* Length of the UTF-8 sequence at s, 0 if it is not one. */
 static size_t utf8_len(const unsigned char *s)
 {
-	size_t n = *s < 0x80		     ? 1
-		   : *s >= 0xc2 && *s < 0xe0 ? 2
-		   : (*s & 0xf0) == 0xe0     ? 3
-		   : *s >= 0xf0 && *s < 0xf5 ? 4
-					     : 0;
+	size_t n = 0;
 
+	if (*s < 0x80)
+		return 1;
+	if (*s >= 0xc2 && *s < 0xe0)
+		n = 2;
+	else if (*s >= 0xe0 && *s < 0xf0)
+		n = 3;
+	else if (*s >= 0xf0 && *s < 0xf5)
+		n = 4;
 	for (size_t i = 1; i < n; i++)
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
-	return n;
+	return n && utf8_wrong_second(s) ? 0 : n;
 }
 
 void buf_json_str(struct buf *b, const char *s)

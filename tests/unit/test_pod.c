@@ -149,6 +149,9 @@ static void test_status(void **state)
 	_cleanup_pod_ struct pod *done = parse("{'metadata':{'namespace':'a','name':'b','"
 					       "deletionTimestamp':'2026-01-01T00:00:00Z'},"
 					       "'status':{'phase':'Succeeded'}}");
+	_cleanup_pod_ struct pod *three = parse(
+		"{" META
+		",'status':{'podIPs':[{'ip':'10.0.0.1'},{'ip':'10.0.0.2'},{'ip':'fd00::2'}]}}");
 	struct weir_addr v4, v6;
 
 	(void)state;
@@ -162,6 +165,9 @@ static void test_status(void **state)
 	pod_addresses(both, &v4, &v6);
 	assert_true(weir_addr_is_any(&v4));
 	assert_int_equal(v6.ip[0], 0xfd);
+	pod_addresses(three, &v4, &v6);
+	assert_int_equal(v4.ip[15], 1); /* the first of its family */
+	assert_int_equal(v6.ip[15], 2);
 }
 
 static const struct {
