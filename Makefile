@@ -37,7 +37,7 @@ obj    = $(patsubst %.c,$(B)/%.o,$(1))
 
 # Testable without a kernel: what the unit tests are linked with.
 PURE := $(BASE) $(filter agent/pod.c agent/object.c agent/workload.c agent/annotations.c \
-	agent/lists.c agent/policy.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c,$(CLI))
+	agent/policy.c agent/policy_istio.c agent/policy_linkerd.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c,$(CLI))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all demo check check-unit check-style bench install clean clean-lab docs

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside the compiler of policies: what policy.c and the meshes' halves of it share. */
+#ifndef WEIR_AGENT_POLICY_COMPILER_H
+#define WEIR_AGENT_POLICY_COMPILER_H
+
+#include "agent/policy.h"
+#include "base/buf.h"
+
+struct compiler {
+	const struct pod *pod;
+	const struct policy_options *options;
+	struct policy *p;
+	struct lists lists;
+	struct buf errors; /* of several annotations, joined */
+	bool forced; /* weir.io/capture: on */
+};
+
+void policy_warn(struct compiler *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Takes text. */
+void policy_error(struct compiler *c, char *text);
+/* Ends the decision unless the state is captured; reason is copied. */
+void policy_set_state(struct compiler *c, enum policy_state state, const char *reason);
+
+/* Why istio-cni would leave the pod alone, in its order; NULL if it would not. */
+const char *policy_istio_declines(const struct compiler *c);
+/* Flags, ports, ids and lists of a pod that is to be captured; errors are added. */
+void policy_istio_compile(struct compiler *c);
+void policy_linkerd_compile(struct compiler *c);
+
+#endif
