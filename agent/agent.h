@@ -43,6 +43,7 @@ struct agent {
 	int ctl_fd;
 	int signal_fd;
 	int reconcile_timer;
+	bool reconcile_soon; /* the timer is set to a moment after a change */
 	int http_timer;
 	bool ready; /* all hooks attached, known pods reconciled */
 	time_t started;

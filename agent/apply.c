@@ -97,7 +97,8 @@ static bool is_global(const struct weir_addr *a)
 	bool link_local = weir_addr_is_v4(a) ? a->ip[12] == 169 && a->ip[13] == 254
 					     : a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
 
-	return !weir_addr_is_loopback(a) && !link_local && !weir_addr_is_any(a);
+	return !weir_addr_is_loopback(a) && !link_local && !weir_addr_is_any(a) &&
+	       !weir_addr_is_v6_low(a, 6);
 }
 
 /*

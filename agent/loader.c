@@ -248,7 +248,7 @@ static int attach_iterators(struct loader *l, char **ret_error)
 	return -errno;
 }
 
-int loader_open(const char *bpf_dir, const char *cgroup_root, struct loader **ret, char **ret_error)
+int loader_open(const char *bpf_dir, struct loader **ret, char **ret_error)
 {
 	struct loader *l = xcalloc(1, sizeof(*l));
 	int err;
@@ -260,16 +260,19 @@ int loader_open(const char *bpf_dir, const char *cgroup_root, struct loader **re
 		err = lock_dir(l, ret_error);
 	if (!err)
 		err = load(l, ret_error);
-	if (!err)
-		err = attach_hooks(l, cgroup_root, ret_error);
-	if (!err)
-		err = attach_iterators(l, ret_error);
 	if (err) {
 		loader_free(l);
 		return err;
 	}
 	*ret = l;
 	return 0;
+}
+
+int loader_attach(struct loader *l, const char *cgroup_root, char **ret_error)
+{
+	int err = attach_hooks(l, cgroup_root, ret_error);
+
+	return err ?: attach_iterators(l, ret_error);
 }
 
 /* Gives up the handles; what is pinned stays attached. */
@@ -296,13 +299,20 @@ int loader_map(const struct loader *l, const char *name)
 	return fd >= 0 ? fd : -ENOENT;
 }
 
+/* Not the compiler's: weir_bpf.rodata. */
+static bool is_ours(const struct bpf_map *map)
+{
+	return !strncmp(bpf_map__name(map), "weir_", 5) && !strchr(bpf_map__name(map), '.');
+}
+
 void loader_each_map(const struct loader *l, void (*fn)(const char *name, int fd, void *ctx),
 		     void *ctx)
 {
 	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, l->skel->obj) if (!strncmp(bpf_map__name(map), "weir_", 5))
-		fn(bpf_map__name(map), bpf_map__fd(map), ctx);
+	bpf_object__for_each_map (map, l->skel->obj)
+		if (is_ours(map))
+			fn(bpf_map__name(map), bpf_map__fd(map), ctx);
 }
 
 void loader_each_hook(const struct loader *l,
@@ -365,8 +375,7 @@ static int load_netns(const struct loader *l, uint64_t cookie, struct netns_bpf 
 	if (err)
 		return err;
 	skel->rodata->netns_cookie = cookie;
-	bpf_object__for_each_map(map, skel->obj)
-	{
+	bpf_object__for_each_map (map, skel->obj) {
 		int fd = bpf_object__find_map_fd_by_name(l->skel->obj, bpf_map__name(map));
 
 		if (fd < 0 || strncmp(bpf_map__name(map), "weir_", 5))

@@ -18,11 +18,12 @@
 struct loader;
 
 /*
- * Takes BPFDIR for this process (a second agent gets -EBUSY), loads, attaches at the cgroup.
+ * Takes BPFDIR for this process (a second agent gets -EBUSY) and loads, on the pinned maps.
  * *ret_error: one line that says what to do, the caller's; set on failure only.
  */
-int loader_open(const char *bpf_dir, const char *cgroup_root, struct loader **ret,
-		char **ret_error);
+int loader_open(const char *bpf_dir, struct loader **ret, char **ret_error);
+/* Attaches at the pods' cgroup, all hooks or none. */
+int loader_attach(struct loader *loader, const char *cgroup_root, char **ret_error);
 void loader_free(struct loader *loader);
 
 /* File descriptor of a map, the loader's; name as in BPFDIR. -ENOENT if there is none. */

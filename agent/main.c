@@ -156,6 +156,7 @@ static void run_reconcile(struct agent *agent)
 	_cleanup_free_ char *text = xasprintf("%d", changes);
 
 	log_debug("reconciled", "changes", text, NULL);
+	agent->reconcile_soon = false;
 	loop_arm(agent->reconcile_timer,
 		 again_ms >= 0 && again_ms < RECONCILE_MS ? again_ms : RECONCILE_MS);
 }
@@ -170,6 +171,9 @@ static void on_source_changed(void *ctx)
 {
 	struct agent *agent = ctx;
 
+	if (agent->reconcile_soon)
+		return; /* a directory that never rests must not put it off for ever */
+	agent->reconcile_soon = true;
 	loop_arm(agent->reconcile_timer, DEBOUNCE_MS);
 }
 
@@ -264,8 +268,7 @@ static int start(struct agent *agent, char **ret_error)
 	if (!err)
 		err = watch_signals(agent);
 	if (!err)
-		err = loader_open(agent->options.bpf_dir, agent->cgroup_root, &agent->loader,
-				  ret_error);
+		err = loader_open(agent->options.bpf_dir, &agent->loader, ret_error);
 	if (err)
 		return err;
 	feature_probe(agent);
@@ -282,6 +285,8 @@ static int start(struct agent *agent, char **ret_error)
 		err = start_http(agent, ret_error);
 	if (!err)
 		err = ctl_open(agent, ret_error);
+	if (!err) /* last: whatever fails before leaves nothing attached */
+		err = loader_attach(agent->loader, agent->cgroup_root, ret_error);
 	return err;
 }
 

@@ -6,9 +6,7 @@
  */
 #include "agent/policy_compiler.h"
 
-#include "agent/object.h"
 #include "base/buf.h"
-#include "base/inet.h"
 
 #include <errno.h>
 #include <string.h>

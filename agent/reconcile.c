@@ -160,10 +160,10 @@ static char *netns_error(const struct managed *m, int err)
 					     : strerror(-err));
 }
 
-static const struct managed *holder_of(const struct reconciler *r, uint64_t cookie,
-				       const struct managed *but)
+static struct managed *holder_of(const struct reconciler *r, uint64_t cookie,
+				 const struct managed *but)
 {
-	for (const struct managed *m = r->pods; m; m = m->next)
+	for (struct managed *m = r->pods; m; m = m->next)
 		if (m != but && m->cookie == cookie)
 			return m;
 	return NULL;
@@ -186,6 +186,18 @@ static const struct managed *former_holder(const struct reconciler *r, uint64_t 
 	return NULL;
 }
 
+/* A pod that is gone leaves its network namespace to its successor as it is: nothing may pass
+ * meanwhile. */
+static void hand_over(struct reconciler *r, uint64_t cookie, const struct managed *to)
+{
+	struct managed *from = holder_of(r, cookie, to);
+
+	if (!from || from->present)
+		return;
+	from->cookie = 0;
+	from->applied = false;
+}
+
 /* Finds the pod's network namespace: a file descriptor, or -errno with *ret_error. */
 static int find_netns(struct reconciler *r, struct managed *m, uint64_t *ret_cookie,
 		      char **ret_error)
@@ -205,6 +217,7 @@ static int find_netns(struct reconciler *r, struct managed *m, uint64_t *ret_coo
 			m->netns);
 		return -EINVAL;
 	}
+	hand_over(r, cookie, m);
 	other = holder_of(r, cookie, m) ?: former_holder(r, cookie, m);
 	if (other) {
 		*ret_error = xasprintf(
@@ -411,7 +424,6 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 		log_error("the table of peers is incomplete", "error", strerror(-err), NULL);
 	else
 		changes += err;
-	changes += drop_gone(r, &again_ms);
 	for (struct managed *m = r->pods; m; m = m->next) {
 		m->written = false;
 		if (m->present)
@@ -419,6 +431,7 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 		if (m->present && !m->cookie && (again_ms < 0 || again_ms > WAITING_MS))
 			again_ms = WAITING_MS;
 	}
+	changes += drop_gone(r, &again_ms); /* after its successor has taken over */
 	if (!r->adopted)
 		changes += drop_strangers(r);
 	changes += drop_former_addresses(r);

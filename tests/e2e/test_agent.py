@@ -170,6 +170,7 @@ def test_a_successor_takes_the_network_namespace_over(lab, agent):
     pod.uid = "5bd0ea4c-0000-4000-8000-000000000000"
     pod.write(dual_stack(pod))
     wait_state(lab, pod)
+    time.sleep(1.5)  # past the moment at which the old pod is let go
     assert_unhurt([stream])
 
 
