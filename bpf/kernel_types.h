@@ -66,8 +66,31 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
+/* The lock that softirq holds while it works on a socket; on PREEMPT_RT it is another one. */
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct qspinlock {
+	atomic_t val;
+};
+
+struct raw_spinlock {
+	struct qspinlock raw_lock;
+};
+
+struct spinlock {
+	struct raw_spinlock rlock;
+};
+
+typedef struct {
+	struct spinlock slock;
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	struct socket *sk_socket;
 	int sk_err;
 };

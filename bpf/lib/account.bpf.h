@@ -7,6 +7,8 @@
 #ifndef WEIR_BPF_ACCOUNT_H
 #define WEIR_BPF_ACCOUNT_H
 
+#include <bpf/bpf_core_read.h>
+
 #include "bpf/kernel_types.h"
 #include "bpf/lib/stats.bpf.h"
 #include "bpf/maps.bpf.h"
@@ -85,6 +87,16 @@ static __always_inline struct weir_flow *account_start(struct weir_conn *conn)
 	return account_flow(&conn->flow);
 }
 
+/* Is another processor at work on this socket right now? */
+static __always_inline int account_busy(struct sock *sk)
+{
+	if (*(volatile int *)&sk->sk_lock.owned)
+		return 1;
+	if (bpf_core_field_exists(sk->sk_lock.slock.rlock.raw_lock.val.counter))
+		return *(volatile int *)&sk->sk_lock.slock.rlock.raw_lock.val.counter;
+	return 1; /* cannot tell */
+}
+
 /*
  * bytes_acked counts the own SYN of an active open and the own FIN, bytes_received the peer's FIN
  * (tcp_snd_una_update(), tcp_rcv_nxt_update(); same in 5.10 .. 7.2). The order of the loads matters
@@ -100,6 +112,7 @@ static __always_inline struct payload account_read(struct tcp_sock *tp, int acti
 	__u32 state = oldstate ? oldstate : sk->__sk_common.skc_state;
 	__u32 write_seq = *(volatile __u32 *)&tp->write_seq;
 	__u64 received = *(volatile __u64 *)&tp->bytes_received;
+	int busy = !oldstate && account_busy(sk);
 	int done = (*(volatile unsigned long *)&sk->__sk_common.skc_flags >> SOCK_DONE_BIT) & 1;
 	int fin_queued = state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_FIN_WAIT2 ||
 			 state == BPF_TCP_CLOSING || state == BPF_TCP_LAST_ACK;
@@ -110,7 +123,9 @@ static __always_inline struct payload account_read(struct tcp_sock *tp, int acti
 		sent--;
 	if (fin_queued && nxt == write_seq && sent)
 		sent--;
-	if (done && received)
+	/* A FIN is counted before it is marked: in between one byte is held back, until the next
+	 * fold. */
+	if ((done || busy) && received)
 		received--;
 	p.sent = sent;
 	p.received = received;
