@@ -9,6 +9,7 @@
 #include "agent/map.h"
 #include "agent/netns.h"
 #include "base/buf.h"
+#include "maps/flow.h"
 #include "maps/origdst.h"
 
 static bool get_pod(const struct loader *l, uint64_t cookie, struct weir_pod *ret)
@@ -143,6 +144,33 @@ static int write_addresses(const struct loader *l, const struct placement *p, st
 	return changes;
 }
 
+/*
+ * Each workload's place for what does not fit into weir_flows is made before it is needed. A table
+ * that is full already costs it that place, never a verdict.
+ */
+static void reserve_overflow(const struct loader *l, uint32_t workload)
+{
+	static const struct {
+		enum weir_direction direction;
+		enum weir_via via;
+	} kinds[] = {
+		{ WEIR_OUTBOUND, WEIR_VIA_DIRECT },	 { WEIR_OUTBOUND, WEIR_VIA_PROXY },
+		{ WEIR_OUTBOUND, WEIR_VIA_LEG_NETWORK }, { WEIR_INBOUND, WEIR_VIA_DIRECT },
+		{ WEIR_INBOUND, WEIR_VIA_PROXY },	 { WEIR_INBOUND, WEIR_VIA_LEG_APPLICATION },
+	};
+	static const struct weir_flow zero;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct weir_flow_key key = { .workload = workload,
+					     .peer = WEIR_ID_OTHER,
+					     .port = WEIR_PORT_OTHER,
+					     .direction = kinds[i].direction,
+					     .via = kinds[i].via };
+
+		bpf_map_update_elem(loader_map(l, "weir_flows"), &key, &zero, BPF_NOEXIST);
+	}
+}
+
 static int write_names(const struct loader *l, const struct placement *p)
 {
 	struct weir_pod_names *names = xcalloc(1, sizeof(*names));
@@ -228,6 +256,7 @@ int apply_policy(struct loader *l, const struct placement *p, char **ret_error)
 	int sum = 0, err;
 
 	pod.workload = p->workload;
+	reserve_overflow(l, p->workload);
 	err = STEP(sum, write_lists(l, p, &pod));
 	if (err < 0) {
 		*ret_error = explain_full(err);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The numbers: every byte and every connection once, compared with the books that the sockets' own owner kept."""
 
+import json
 import signal
 import urllib.error
 import urllib.request
@@ -10,7 +11,7 @@ import pytest
 from lab import Lab, net
 from lab.agent import total
 from lab.command import PROBE, run, wait_until
-from support import APP, PROXY, Shell, dual_stack, start_proxy, wait_state
+from support import APP, BPFTOOL, PROXY, Shell, dual_stack, start_proxy, wait_state
 
 FIELDS = {"sent": "weir_tcp_sent_bytes_total", "received": "weir_tcp_received_bytes_total", "opened": "weir_tcp_connections_opened_total",
           "closed": "weir_tcp_connections_closed_total", "open": "weir_tcp_connections_open"}
@@ -365,3 +366,29 @@ def test_other_methods_are_not_allowed(node):
     with pytest.raises(urllib.error.HTTPError) as error:
         urllib.request.urlopen(request, timeout=10)
     assert error.value.code == 405
+
+
+# -- a full table ----------------------------------------------------------------------------------------------------------
+
+def fill_flows(lab):
+    """Puts flows of nobody into weir_flows until no more fits."""
+    path = lab.bpf_dir / "weir_flows"
+    room = json.loads(run(BPFTOOL, "-j", "map", "show", "pinned", path).stdout)["max_entries"]
+    one = " ".join(["1", "0", "0", "0", "0", "0", "0", "0"])
+    lines = [f"map update pinned {path} key hex {(1000 + i).to_bytes(4, 'little').hex(' ')} {' '.join(['0'] * 20)} value hex {' '.join([one] * 12)} noexist"
+             for i in range(room)]
+    run(BPFTOOL, "batch", "file", "-", stdin="\n".join(lines) + "\n", check=False)  # ends at the first that does not fit
+
+
+def test_a_full_table_keeps_the_sums_right():
+    """What has no place of its own is counted under "other", and that it was is counted as well."""
+    with Lab("overflow") as lab:
+        lab.agent()
+        client, server = pod_of(lab, "client"), pod_of(lab, "server")
+        server.serve("[::]:8080")
+        fill_flows(lab)
+        answers = client.connect(f"{server.ip}:8080", options=["--send=10000", "--count=3"])
+        other = {"peer_workload": "other", "port": "other"}
+        assert settled(lab, client, "outbound", 3, **other) == books(answers)
+        assert settled(lab, server, "inbound", 3, **other) == mirrored(books(answers))
+        assert total(metrics(lab), "weir_flow_overflow_total") == 6
