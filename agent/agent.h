@@ -46,6 +46,7 @@ struct agent {
 	bool reconcile_soon; /* the timer is set to a moment after a change */
 	int http_timer;
 	bool ready; /* all hooks attached, known pods reconciled */
+	uint64_t reported[WEIR_COUNTER_MAX]; /* losses that were logged */
 	time_t started;
 	const char **notes; /* what this kernel lacks, and what is done instead */
 	size_t n_notes;

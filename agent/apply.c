@@ -129,12 +129,18 @@ static int write_addresses(const struct loader *l, const struct placement *p, st
 	err = netns_addresses(p->netns_fd, &list, &n);
 	if (err)
 		return err;
+	/* Those of its status may come to its interfaces later than the pod to us. */
+	list = xrealloc(list, (n + 2) * sizeof(*list));
+	list[n++] = pod->ip4;
+	list[n++] = pod->ip6;
 	for (size_t i = 0; i < n; i++) {
 		struct weir_local_addr key = { .netns_cookie = p->cookie, .addr = list[i] };
 		struct weir_addr *source = weir_addr_is_v4(&list[i]) ? &pod->ip4 : &pod->ip6;
 
 		if (is_global(&list[i]) && weir_addr_is_any(source))
 			*source = list[i];
+		if (weir_addr_is_any(&list[i]))
+			continue;
 		desired_add(p->addresses, &key, &one);
 		err = map_put(fd, &key, &one, sizeof(one));
 		if (err < 0)
@@ -188,6 +194,15 @@ static int write_names(const struct loader *l, const struct placement *p)
 	return err;
 }
 
+/* Without it the pod's pending handshakes are not bounded by themselves, only those of the node. */
+static void make_counter(const struct loader *l, uint64_t cookie)
+{
+	struct weir_netns key = { .cookie = cookie };
+	static const __u64 zero;
+
+	bpf_map_update_elem(loader_map(l, "weir_pending"), &key, &zero, BPF_NOEXIST);
+}
+
 static int write_pod(const struct loader *l, uint64_t cookie, const struct weir_pod *pod)
 {
 	struct weir_netns key = { .cookie = cookie };
@@ -221,6 +236,7 @@ static int write_lists(const struct loader *l, const struct placement *p, struct
 static int refuse_pod(struct loader *l, const struct placement *p, struct weir_pod *pod)
 {
 	pod->mode = WEIR_MODE_REFUSE;
+	pod->generation = 0; /* what was written of its lists is dead */
 	write_names(l, p);
 	write_pod(l, p->cookie, pod);
 	return loader_attach_netns(l, p->netns_fd, p->cookie);
@@ -264,6 +280,7 @@ int apply_policy(struct loader *l, const struct placement *p, char **ret_error)
 			refuse_pod(l, p, &pod);
 		return err;
 	}
+	make_counter(l, p->cookie);
 	err = STEP(sum, write_names(l, p));
 	if (err >= 0)
 		err = STEP(sum, write_pod(l, p->cookie, &pod));
@@ -303,6 +320,14 @@ static bool cidr_is_dead(const void *key, const void *value, void *ctx)
 	return !get_pod(ctx, e->netns_cookie, &pod) || pod.generation != e->generation;
 }
 
+static bool pending_is_dead(const void *key, const void *value, void *ctx)
+{
+	struct weir_pod pod;
+
+	(void)value;
+	return !get_pod(ctx, ((const struct weir_netns *)key)->cookie, &pod);
+}
+
 static bool seen_is_dead(const void *key, const void *value, void *ctx)
 {
 	struct weir_pod pod;
@@ -322,6 +347,7 @@ int apply_prune(const struct loader *l)
 		  port_is_dead },
 		{ "weir_cidrs", sizeof(struct weir_cidr_entry), sizeof(struct weir_present),
 		  cidr_is_dead },
+		{ "weir_pending", sizeof(struct weir_netns), sizeof(__u64), pending_is_dead },
 		{ "weir_seen", sizeof(struct weir_port_key), sizeof(__u32), seen_is_dead },
 	};
 	int sum = 0;

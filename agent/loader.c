@@ -315,18 +315,39 @@ void loader_each_map(const struct loader *l, void (*fn)(const char *name, int fd
 			fn(bpf_map__name(map), bpf_map__fd(map), ctx);
 }
 
+static bool hook_attached(const struct loader *l, size_t i)
+{
+	struct bpf_link_info info = { 0 };
+	__u32 len = sizeof(info);
+
+	return l->links[i] && !bpf_obj_get_info_by_fd(bpf_link__fd(l->links[i]), &info, &len) &&
+	       info.cgroup.cgroup_id;
+}
+
 void loader_each_hook(const struct loader *l,
 		      void (*fn)(const char *name, bool attached, void *ctx), void *ctx)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
-		struct bpf_link_info info = { 0 };
-		__u32 len = sizeof(info);
-		bool attached = l->links[i] &&
-				!bpf_obj_get_info_by_fd(bpf_link__fd(l->links[i]), &info, &len) &&
-				info.cgroup.cgroup_id;
+	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
+		fn(hooks[i].name, hook_attached(l, i), ctx);
+}
 
-		fn(hooks[i].name, attached, ctx);
+int loader_repair(struct loader *l)
+{
+	int repaired = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
+		int err;
+
+		if (hook_attached(l, i))
+			continue;
+		bpf_link__destroy(l->links[i]);
+		l->links[i] = NULL;
+		err = attach_hook(l, i); /* finds the dead pin and replaces it */
+		if (err)
+			return err;
+		repaired++;
 	}
+	return repaired;
 }
 
 /* An iterator runs while its file is read; ours print nothing, so there is nothing to keep. */

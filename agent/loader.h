@@ -24,6 +24,8 @@ struct loader;
 int loader_open(const char *bpf_dir, struct loader **ret, char **ret_error);
 /* Attaches at the pods' cgroup, all hooks or none. */
 int loader_attach(struct loader *loader, const char *cgroup_root, char **ret_error);
+/* Attaches again what somebody else has detached; how many hooks that were, or -errno. */
+int loader_repair(struct loader *loader);
 void loader_free(struct loader *loader);
 
 /* File descriptor of a map, the loader's; name as in BPFDIR. -ENOENT if there is none. */

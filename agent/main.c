@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `weir agent`: options, then everything from start to end in agent_run(). */
 #include <argp.h>
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "base/buf.h"
 #include "base/cgroup.h"
 #include "base/log.h"
+#include "maps/flow.h"
 
 #define DEBOUNCE_MS  20 /* a burst of file changes is one run */
 #define RECONCILE_MS 10000 /* network namespaces end without telling */
@@ -80,6 +82,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->node_name = arg;
 		break;
 	case OPT_MESH:
+		if (policy_meshes_parse(arg, &(enum policy_meshes){ 0 }) < 0)
+			argp_error(state, "--mesh=%s: auto, istio, linkerd, ambient or none", arg);
 		o->mesh = arg;
 		break;
 	case OPT_LISTEN:
@@ -149,13 +153,60 @@ static int choose_cgroup(struct agent *agent, char **ret_error)
 	return *ret_error ? (err < 0 ? err : -EINVAL) : 0;
 }
 
+/* Somebody who detaches our links lets traffic pass unseen: that is put right, and said. */
+static void repair_hooks(struct agent *agent)
+{
+	int n = loader_repair(agent->loader);
+	_cleanup_free_ char *text = xasprintf("%d", n);
+
+	if (n < 0)
+		log_error("a hook was detached by somebody else and cannot be attached again",
+			  "error", strerror(-n), NULL);
+	else if (n)
+		log_error("hooks were detached by somebody else; they are attached again", "hooks",
+			  text, NULL);
+}
+
+/* A table that is full is said once, and again only when more was lost. */
+static void report_losses(struct agent *agent)
+{
+	static const struct {
+		enum weir_counter counter;
+		const char *text;
+	} losses[] = {
+		{ WEIR_COUNTER_UNTRACKED_SOCKETS, "sockets without room for their storage" },
+		{ WEIR_COUNTER_FLOW_OVERFLOW, "weir_flows is full: counted as other" },
+		{ WEIR_COUNTER_ORIGDST_LOST, "weir_origdst is full: original destinations lost" },
+		{ WEIR_COUNTER_LISTENER_LOST, "listeners that could not be recorded" },
+		{ WEIR_COUNTER_VERDICT_LOST, "weir_verdicts is full: verdicts not counted" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(losses); i++) {
+		__u32 index = losses[i].counter;
+		_cleanup_free_ char *text = NULL;
+		__u64 count = 0;
+
+		if (bpf_map_lookup_elem(loader_map(agent->loader, "weir_counters"), &index,
+					&count) ||
+		    count <= agent->reported[index])
+			continue;
+		agent->reported[index] = count;
+		text = xasprintf("%llu", (unsigned long long)count);
+		log_warn("lost", "what", losses[i].text, "total", text, NULL);
+	}
+}
+
 static void run_reconcile(struct agent *agent)
 {
 	int64_t again_ms;
-	int changes = reconcile(agent->reconciler, &again_ms);
-	_cleanup_free_ char *text = xasprintf("%d", changes);
+	_cleanup_free_ char *text = NULL;
+	int changes;
 
+	repair_hooks(agent);
+	changes = reconcile(agent->reconciler, &again_ms);
+	text = xasprintf("%d", changes);
 	log_debug("reconciled", "changes", text, NULL);
+	report_losses(agent);
 	agent->reconcile_soon = false;
 	loop_arm(agent->reconcile_timer,
 		 again_ms >= 0 && again_ms < RECONCILE_MS ? again_ms : RECONCILE_MS);

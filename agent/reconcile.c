@@ -22,6 +22,8 @@
 #define MISSING_MS 1000
 /* A pod file may come before its network namespace, and that comes without an event. */
 #define WAITING_MS 500
+/* A policy that does not fit is not written again and again. */
+#define RETRY_MS 60000
 
 struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
 				  const struct policy_options *options)
@@ -114,6 +116,7 @@ static void refresh(struct reconciler *r, struct managed *m, const struct pod *p
 	const struct namespace *namespace = find_namespace(r->source, pod->namespace);
 	const char *cgroup = pod_annotation(pod, "weir.io/cgroup");
 	struct policy_options options = r->options;
+	uint32_t before = m->policy ? policy_generation(m->policy) : 0;
 
 	managed_clear(m);
 	m->namespace = xstrdup(pod->namespace);
@@ -130,8 +133,11 @@ static void refresh(struct reconciler *r, struct managed *m, const struct pod *p
 		options.namespace_labels = &namespace->labels;
 	}
 	policy_compile(pod, &options, &m->policy);
+	if (policy_generation(m->policy) != before)
+		m->retry_ms = 0;
 	m->present = true;
 	m->missing_since = 0;
+	source_watch(r->source, m->netns);
 }
 
 /* Logs a change of state, once. Takes reason. */
@@ -186,13 +192,17 @@ static const struct managed *former_holder(const struct reconciler *r, uint64_t 
 	return NULL;
 }
 
-/* A pod that is gone leaves its network namespace to its successor as it is: nothing may pass
- * meanwhile. */
+/*
+ * A pod that is gone leaves its network namespace to its successor, the pod of its name, as it is:
+ * nothing may pass meanwhile. Another pod has to wait until the first one has been gone for a
+ * while.
+ */
 static void hand_over(struct reconciler *r, uint64_t cookie, const struct managed *to)
 {
 	struct managed *from = holder_of(r, cookie, to);
 
-	if (!from || from->present)
+	if (!from || from->present || strcmp(from->namespace, to->namespace) ||
+	    strcmp(from->name, to->name))
 		return;
 	from->cookie = 0;
 	from->applied = false;
@@ -267,7 +277,13 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 			  xasprintf("%s (the last good policy stays in force)", m->policy->reason));
 		return 0;
 	}
+	if (loop_now_ms() < m->retry_ms)
+		return 0; /* it did not fit a moment ago, and its state says so */
 	changes = apply_policy(r->loader, &p, &error);
+	if (error) {
+		apply_prune(r->loader); /* what it left must not be in another pod's way */
+		m->retry_ms = loop_now_ms() + RETRY_MS;
+	}
 	m->applied = changes >= 0;
 	m->written = changes >= 0;
 	if (error) {
@@ -412,10 +428,20 @@ static int drop_former_addresses(struct reconciler *r)
 	return changes < 0 ? 0 : changes;
 }
 
+/* There is room again for what did not fit. */
+static void retry_soon(struct reconciler *r, int64_t *again_ms)
+{
+	for (struct managed *m = r->pods; m; m = m->next) {
+		if (m->retry_ms && (*again_ms < 0 || *again_ms > WAITING_MS))
+			*again_ms = WAITING_MS;
+		m->retry_ms = 0;
+	}
+}
+
 int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 {
 	int64_t again_ms = -1;
-	int changes = 0, err;
+	int changes = 0, gone, err;
 
 	desired_init(&r->addresses, sizeof(struct weir_local_addr), sizeof(__u32));
 	scan(r);
@@ -431,7 +457,10 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 		if (m->present && !m->cookie && (again_ms < 0 || again_ms > WAITING_MS))
 			again_ms = WAITING_MS;
 	}
-	changes += drop_gone(r, &again_ms); /* after its successor has taken over */
+	gone = drop_gone(r, &again_ms); /* after its successor has taken over */
+	if (gone)
+		retry_soon(r, &again_ms);
+	changes += gone;
 	if (!r->adopted)
 		changes += drop_strangers(r);
 	changes += drop_former_addresses(r);

@@ -27,6 +27,7 @@ struct managed {
 	bool applied; /* what the maps hold is of this pod */
 	bool written; /* in this run: its addresses are all desired ones */
 	bool present; /* in the newest scan */
+	int64_t retry_ms; /* not before this moment; 0: at once */
 	int64_t missing_since; /* ms; 0: not missing */
 };
 

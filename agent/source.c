@@ -26,16 +26,18 @@ static void on_inotify(void *ctx, uint32_t events)
 	s->changed(s->ctx);
 }
 
+#define DIR_EVENTS                                                                          \
+	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ATTRIB | \
+	 IN_MOVE_SELF | IN_DELETE_SELF | IN_ONLYDIR)
+
 int source_open(struct source *s, const char *dir, struct loop *loop, void (*changed)(void *ctx),
 		void *ctx, char **ret_error)
 {
-	uint32_t mask = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE |
-			IN_ATTRIB | IN_ONLYDIR;
 	int err = 0;
 
 	*s = (struct source){ .dir = xstrdup(dir), .changed = changed, .ctx = ctx };
 	s->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (s->inotify_fd < 0 || inotify_add_watch(s->inotify_fd, dir, mask) < 0)
+	if (s->inotify_fd < 0 || inotify_add_watch(s->inotify_fd, dir, DIR_EVENTS) < 0)
 		err = -errno;
 	if (!err)
 		err = loop_add(loop, s->inotify_fd, EPOLLIN, on_inotify, s);
@@ -186,6 +188,18 @@ static bool is_temporary(const char *name)
 	       (len > 4 && (!strcmp(name + len - 4, ".tmp") || !strcmp(name + len - 4, ".swp")));
 }
 
+/* Watching a directory twice is watching it once (the kernel goes by its inode). */
+void source_watch(struct source *s, const char *path)
+{
+	_cleanup_free_ char *dir = xstrdup(path);
+	char *slash = strrchr(dir, '/');
+
+	if (!s->dir || !slash || slash == dir)
+		return;
+	*slash = '\0';
+	inotify_add_watch(s->inotify_fd, dir, IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_ONLYDIR);
+}
+
 int source_scan(struct source *s)
 {
 	_cleanup_closedir_ DIR *dir = NULL;
@@ -195,6 +209,7 @@ int source_scan(struct source *s)
 	dir = opendir(s->dir);
 	if (!dir)
 		return -errno;
+	inotify_add_watch(s->inotify_fd, s->dir, DIR_EVENTS); /* it may be another one by now */
 	for (struct source_file *f = s->files; f; f = f->next)
 		f->present = false;
 	for (struct dirent *e; (e = readdir(dir));)

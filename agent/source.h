@@ -34,6 +34,8 @@ void source_close(struct source *s);
 
 /* Reads what is new. Files that are gone are dropped. 0, or -errno when dir cannot be read. */
 int source_scan(struct source *s);
+/* Has changed() called when something comes or goes beside path. */
+void source_watch(struct source *s, const char *path);
 /* Is there a file whose pods are not known, because it has never been good? */
 bool source_incomplete(const struct source *s);
 

@@ -11,6 +11,7 @@
 
 #include "bpf/kernel_types.h"
 #include "bpf/lib/account.bpf.h"
+#include "bpf/lib/pending.bpf.h"
 #include "bpf/lib/pod.bpf.h"
 #include "bpf/lib/policy.bpf.h"
 #include "bpf/lib/sockaddr.bpf.h"
@@ -225,6 +226,8 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, int family, struct 
 	answer = outbound_answer(a);
 	if (answer.verdict == WEIR_REDIRECT)
 		answer = weir_decide_presence(a->pod, answer, proxy_presence(ctx, a, answer.port));
+	if (answer.verdict == WEIR_REDIRECT && pending_full(a->cookie))
+		answer = weir_answer(WEIR_REFUSE, WEIR_REASON_TOO_MANY_PENDING, 0);
 	choose_flow(a, &answer);
 	a->conn->reason = answer.reason;
 	if (answer.verdict == WEIR_REDIRECT) {

@@ -27,6 +27,16 @@ int weir_fold(struct bpf_iter__bpf_sk_storage_map *ctx)
 	return 0;
 }
 
+static __always_inline void listener_addr(struct sock_common *skc, struct weir_addr *addr)
+{
+	__u32 *words = skc->skc_v6_rcv_saddr.in6_u.u6_addr32;
+
+	if (skc->skc_family == AF_INET)
+		weir_addr_from_v4(addr, skc->skc_rcv_saddr);
+	else
+		weir_addr_from_words(addr, words[0], words[1], words[2], words[3]);
+}
+
 SEC("iter/tcp")
 int weir_adopt(struct bpf_iter__tcp *ctx)
 {
@@ -34,6 +44,7 @@ int weir_adopt(struct bpf_iter__tcp *ctx)
 	struct weir_listener_key key = {};
 	struct weir_port_key seen = {};
 	const struct weir_pod *pod;
+	struct weir_addr addr = {};
 	struct weir_conn *conn;
 	__u32 one = 1;
 
@@ -50,8 +61,8 @@ int weir_adopt(struct bpf_iter__tcp *ctx)
 	seen.netns_cookie = key.netns_cookie;
 	seen.port = key.port;
 	bpf_map_update_elem(&weir_seen, &seen, &one, BPF_ANY);
-	if (key.port != pod->inbound_port ||
-	    (!key.v6 && (skc->skc_rcv_saddr & 0xff) == 127)) /* network order, little endian */
+	listener_addr(skc, &addr);
+	if (key.port != pod->inbound_port || weir_addr_is_loopback(&addr))
 		return 0;
 	conn = bpf_sk_storage_get(&weir_conns, skc, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (conn && (conn->flags & WEIR_CONN_LISTED))

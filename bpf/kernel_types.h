@@ -53,8 +53,11 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
-struct in6_addr_words {
-	__u32 words[4];
+/* The suffix keeps it apart from the one of <linux/in6.h>; relocations ignore it. */
+struct in6_addr___kernel {
+	union {
+		__u32 u6_addr32[4];
+	} in6_u;
 };
 
 struct sock_common {
@@ -63,6 +66,7 @@ struct sock_common {
 	__u16 skc_num; /* local port, host order */
 	__u32 skc_rcv_saddr;
 	possible_net_t skc_net;
+	struct in6_addr___kernel skc_v6_rcv_saddr;
 	unsigned long skc_flags;
 };
 

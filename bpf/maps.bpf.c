@@ -9,6 +9,7 @@ struct weir_local_map weir_local SEC(".maps");
 struct weir_ports_map weir_ports SEC(".maps");
 struct weir_cidrs_map weir_cidrs SEC(".maps");
 struct weir_origdst_map weir_origdst SEC(".maps");
+struct weir_pending_map weir_pending SEC(".maps");
 struct weir_names_map weir_names SEC(".maps");
 struct weir_peers_map weir_peers SEC(".maps");
 struct weir_flows_map weir_flows SEC(".maps");

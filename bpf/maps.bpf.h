@@ -57,10 +57,11 @@ WEIR_HASH(weir_seen, struct weir_port_key, __u32, 8192, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_local, struct weir_local_addr, __u32, 16384, BPF_F_NO_PREALLOC);
 WEIR_TRIE(weir_ports, struct weir_port_entry, struct weir_present, 262144);
 WEIR_TRIE(weir_cidrs, struct weir_cidr_entry, struct weir_present, 262144);
-WEIR_HASH(weir_origdst, struct weir_origdst_key, struct weir_origdst, 16384, 0);
+WEIR_HASH(weir_origdst, struct weir_origdst_key, struct weir_origdst, WEIR_ORIGDST_MAX, 0);
+WEIR_HASH(weir_pending, struct weir_netns, __u64, 4096, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_names, __u32, struct weir_name, 65536, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_peers, struct weir_addr, struct weir_peer, 131072, BPF_F_NO_PREALLOC);
-WEIR_HASH(weir_flows, struct weir_flow_key, struct weir_flow, 65536, BPF_F_NO_PREALLOC);
+WEIR_HASH(weir_flows, struct weir_flow_key, struct weir_flow, WEIR_FLOWS_MAX, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_verdicts, struct weir_verdict_key, __u64, 16384, BPF_F_NO_PREALLOC);
 WEIR_ARRAY(weir_named_ports, __u64, WEIR_NAMED_PORT_WORDS);
 WEIR_ARRAY(weir_counters, __u64, WEIR_COUNTER_MAX);
@@ -75,11 +76,13 @@ struct weir_listeners_map {
 };
 extern struct weir_listeners_map weir_listeners SEC(".maps");
 
+/* Cloned (8f51dfc73bf1, 5.4): an accepted socket begins with its listener's, and so knows who took
+ * it. */
 struct weir_conns_map {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__type(key, int);
 	__type(value, struct weir_conn);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 };
 extern struct weir_conns_map weir_conns SEC(".maps");

@@ -14,6 +14,7 @@
 #include "bpf/lib/account.bpf.h"
 #include "bpf/lib/endpoint.bpf.h"
 #include "bpf/lib/inbound.bpf.h"
+#include "bpf/lib/pending.bpf.h"
 #include "bpf/lib/pod.bpf.h"
 #include "maps/decide.h"
 
@@ -41,7 +42,9 @@ static __always_inline void publish(struct bpf_sock_ops *ctx, struct weir_conn *
 
 	local_endpoint(ctx, &key.source);
 	remote_endpoint(ctx, &key.proxy);
-	if (bpf_map_update_elem(&weir_origdst, &key, &value, BPF_ANY)) {
+	if (!bpf_map_update_elem(&weir_origdst, &key, &value, BPF_NOEXIST)) {
+		pending_add(key.netns_cookie, 1);
+	} else if (bpf_map_update_elem(&weir_origdst, &key, &value, BPF_EXIST)) {
 		stats_count(WEIR_COUNTER_ORIGDST_LOST);
 		return;
 	}
@@ -60,8 +63,9 @@ static __always_inline void withdraw(struct bpf_sock_ops *ctx, struct weir_conn 
 	local_endpoint(ctx, &key.source);
 	remote_endpoint(ctx, &key.proxy);
 	value = bpf_map_lookup_elem(&weir_origdst, &key);
-	if (value && value->socket_cookie == bpf_get_socket_cookie(ctx))
-		bpf_map_delete_elem(&weir_origdst, &key);
+	if (value && value->socket_cookie == bpf_get_socket_cookie(ctx) &&
+	    !bpf_map_delete_elem(&weir_origdst, &key))
+		pending_add(key.netns_cookie, -1);
 }
 
 static __always_inline int on_connect(struct bpf_sock_ops *ctx)
@@ -118,8 +122,25 @@ static __always_inline int claim(struct weir_conn *conn, __u64 cookie,
 	conn->dialled = value->dialled;
 	conn->proxy_port = local->port;
 	conn->flags |= WEIR_CONN_REDIRECTED;
-	bpf_map_delete_elem(&weir_origdst, &key);
+	if (!bpf_map_delete_elem(&weir_origdst, &key))
+		pending_add(cookie, -1);
 	return 1;
+}
+
+/* How an inbound connection came: by the decision, unless there was no proxy to take it. */
+static __always_inline struct weir_answer inbound_answer(const struct weir_pod *pod, __u64 cookie,
+							 const struct weir_syn *syn, int by_proxy)
+{
+	struct weir_answer answer = weir_decide_inbound(pod, syn);
+	struct weir_port_key seen = { .netns_cookie = cookie, .port = pod->inbound_port };
+
+	if (answer.verdict == WEIR_REDIRECT && !by_proxy)
+		answer = weir_answer(WEIR_DIRECT,
+				     bpf_map_lookup_elem(&weir_seen, &seen)
+					     ? WEIR_REASON_PROXY_DOWN
+					     : WEIR_REASON_BEFORE_PROXY,
+				     0);
+	return answer;
 }
 
 static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
@@ -131,6 +152,7 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 	struct weir_answer answer;
 	struct weir_conn *conn;
 	struct weir_syn syn;
+	int by_proxy;
 
 	if (!pod || !sk)
 		return 1;
@@ -139,6 +161,7 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 		stats_count(WEIR_COUNTER_UNTRACKED_SOCKETS);
 		return 1;
 	}
+	by_proxy = conn->flags & WEIR_CONN_LISTED;
 	__builtin_memset(conn, 0, sizeof(*conn));
 	local_endpoint(ctx, &local);
 	remote_endpoint(ctx, &remote);
@@ -148,7 +171,7 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 	inbound_ask(&syn, pod, cookie, &remote.addr, &local);
 	if (syn.lo)
 		return 1; /* within the pod: its other end is counted, if any */
-	answer = weir_decide_inbound(pod, &syn);
+	answer = inbound_answer(pod, cookie, &syn, by_proxy);
 	if (pod->mode != WEIR_MODE_OBSERVE)
 		stats_verdict(pod, WEIR_INBOUND, answer.verdict, answer.reason);
 	conn->reason = answer.reason;

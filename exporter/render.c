@@ -307,7 +307,8 @@ void metrics_markdown(struct buf *out)
 {
 	enum table_id last = TABLE_MAX;
 
-	buf_str(out, "# Metrics\n\nMade from exporter/metrics.def by `weir`; do not edit.\n");
+	buf_str(out, "<!-- SPDX-License-Identifier: Apache-2.0 -->\n# Metrics\n\nMade from "
+		     "exporter/metrics.def by `weir`; do not edit.\n");
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
 		const struct family *f = &families[i];
 

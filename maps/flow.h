@@ -49,6 +49,10 @@ enum weir_via {
 #define WEIR_PORT_DYNAMIC 0x10000 /* ephemeral, and nothing names it */
 #define WEIR_PORT_OTHER	  0x10001 /* did not fit */
 
+/* The hooks leave room for the places that the agent keeps for each workload's "other". */
+#define WEIR_FLOWS_MAX	    65536
+#define WEIR_FLOWS_RESERVED 8192
+
 struct weir_flow_key {
 	__u32 workload; /* ids in weir_names */
 	__u32 peer;
@@ -109,13 +113,15 @@ _Static_assert(sizeof(struct weir_verdict_key) == 16, "ABI");
 	X(1, FLOW_OVERFLOW) /* connections folded into "other" */                           \
 	X(2, ORIGDST_LOST) /* weir_origdst was full */                                      \
 	X(3, LISTENER_LOST) /* a listener could not be recorded */                          \
-	X(4, VERDICT_LOST) /* weir_verdicts was full */
+	X(4, VERDICT_LOST) /* weir_verdicts was full */                                     \
+	X(5, PENDING) /* no loss: entries of weir_origdst now */                            \
+	X(6, FLOWS) /* no loss: entries of weir_flows that the hooks made */
 
 enum weir_counter {
 #define X(number, NAME) WEIR_COUNTER_##NAME = number,
 	WEIR_COUNTERS(X)
 #undef X
-		WEIR_COUNTER_MAX = 5
+		WEIR_COUNTER_MAX = 7
 };
 
 #endif

@@ -30,6 +30,15 @@ struct weir_origdst {
 _Static_assert(sizeof(struct weir_origdst_key) == 48, "ABI");
 _Static_assert(sizeof(struct weir_origdst) == 32, "ABI");
 
+/*
+ * weir_pending: how many entries of weir_origdst are this network namespace's? A pod that lets
+ * handshakes with its own proxy pile up is refused more of them, before it fills the table for
+ * others; when the table is nearly full all are refused rather than sent on without their address.
+ */
+#define WEIR_ORIGDST_MAX     65536
+#define WEIR_ORIGDST_PER_POD 4096
+#define WEIR_ORIGDST_SLACK   1024 /* connects that pass the check at the same moment */
+
 #define WEIR_LISTENER_SLOTS 32
 
 struct weir_listener_key {

@@ -46,13 +46,14 @@ enum weir_direction {
 	X(20, SOURCE_EXCLUDED, source_excluded, "the source address is excluded")                  \
 	X(21, NOT_TCP, not_tcp, "only TCP is redirected")                                          \
 	X(22, SOURCE_LOOPBACK, source_loopback,                                                    \
-	  "bound to a loopback source, which no route out of the pod accepts")
+	  "bound to a loopback source, which no route out of the pod accepts")                     \
+	X(23, TOO_MANY_PENDING, too_many_pending, "too many handshakes with the proxy are pending")
 
 enum weir_reason {
 #define X(number, NAME, name, text) WEIR_REASON_##NAME = number,
 	WEIR_REASONS(X)
 #undef X
-		WEIR_REASON_MAX = 23
+		WEIR_REASON_MAX = 24
 };
 
 #endif

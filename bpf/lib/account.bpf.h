@@ -69,7 +69,10 @@ static __always_inline struct weir_flow *account_flow(const struct weir_flow_key
 
 	if (flow)
 		return flow;
-	bpf_map_update_elem(&weir_flows, &key, &zero, BPF_NOEXIST);
+	if (stats_read(WEIR_COUNTER_FLOWS) >= WEIR_FLOWS_MAX - WEIR_FLOWS_RESERVED)
+		return 0;
+	if (!bpf_map_update_elem(&weir_flows, &key, &zero, BPF_NOEXIST))
+		stats_count(WEIR_COUNTER_FLOWS);
 	return bpf_map_lookup_elem(&weir_flows, &key);
 }
 

@@ -14,6 +14,14 @@ static __always_inline void stats_count(enum weir_counter counter)
 		__sync_fetch_and_add(value, 1);
 }
 
+static __always_inline __u64 stats_read(enum weir_counter counter)
+{
+	__u32 index = counter;
+	__u64 *value = bpf_map_lookup_elem(&weir_counters, &index);
+
+	return value ? *(volatile __u64 *)value : 0;
+}
+
 static __always_inline void stats_verdict(const struct weir_pod *pod, enum weir_direction direction,
 					  enum weir_verdict verdict, enum weir_reason reason)
 {
