@@ -11,6 +11,7 @@
 #include "base/cgroup.h"
 #include "base/file.h"
 #include "cli/check.h"
+#include "cli/ctl.h"
 #include "cli/pinned.h"
 
 static const char *const give_root =
@@ -41,9 +42,27 @@ static void check_mount(struct check *c)
 			"the system is hybrid: cgroup v1 hierarchies are mounted too");
 }
 
+/* An agent that runs here knows; without one it is looked for. */
+static int ask_agent(struct check *c)
+{
+	_cleanup_json_ json_t *status = NULL;
+	const char *root;
+
+	if (ctl_ask(c->run_dir, "status", &status) < 0)
+		return -ENOENT;
+	root = json_text(status, "cgroup_root");
+	if (!*root)
+		return -ENOENT;
+	c->cgroup_root = xstrdup(root);
+	return 0;
+}
+
 static void find_root(struct check *c)
 {
-	int r = cgroup_find_kubepods(c->mount, &c->cgroup_root);
+	int r = ask_agent(c);
+
+	if (r < 0)
+		r = cgroup_find_kubepods(c->mount, &c->cgroup_root);
 
 	if (r == 0)
 		check_point(c, CHECK_OK, NULL, "the pods' cgroup is %s", c->cgroup_root);

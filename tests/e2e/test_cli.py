@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line against a running agent, and after it: status, pods, check, cleanup, version."""
+
+import json
+
+import pytest
+
+from lab.command import WEIR, run
+from support import APP, assert_redirected, mesh_pod, plain_pod, start_proxy
+
+
+def test_status_says_what_runs(lab, agent):
+    mesh_pod(lab)
+    status = agent.weir("status", "-o", "json")
+    assert status["ready"] and status["pods"]["captured"] == 1
+    assert {hook["name"] for hook in status["hooks"]} == {"connect4", "connect6", "getpeername4", "getpeername6", "getsockopt", "sockops"}
+    assert all(hook["attached"] for hook in status["hooks"])
+    assert str(lab.cgroup_root) in agent.weir("status").stdout
+
+
+def test_pods_are_listed_with_and_without_an_agent(lab, agent):
+    pod = mesh_pod(lab)
+    wanted = ("default", pod.name, "captured")
+    for _ in range(2):
+        answer = lab.weir("pods", "-o", "json")
+        assert [(p["namespace"], p["name"], p["state"]) for p in answer["pods"]] == [wanted]
+        assert pod.name in lab.weir("pods").stdout
+        agent.stop()
+
+
+def test_check_finds_nothing_wrong_and_takes_the_agents_cgroup(lab, agent):
+    start_proxy(mesh_pod(lab))
+    done = lab.weir("check", check=False)
+    assert done.returncode == 0, done.stdout
+    assert str(lab.cgroup_root) in done.stdout
+
+
+def test_cleanup_waits_for_the_agent_and_removes_everything(lab, agent):
+    pod, peer = mesh_pod(lab), plain_pod(lab, 80)
+    start_proxy(pod)
+    refused = lab.weir("cleanup", check=False)
+    assert refused.returncode and "agent" in refused.stderr
+    assert_redirected(pod.connect(f"{peer.ip}:80", uid=APP), f"{peer.ip}:80")
+    agent.stop()
+    assert_redirected(pod.connect(f"{peer.ip}:80", uid=APP), f"{peer.ip}:80")
+    lab.weir("cleanup")
+    assert not lab.bpf_dir.exists() or not list(lab.bpf_dir.iterdir())
+    assert pod.connect(f"{peer.ip}:80", uid=APP)["acceptor"]["listener"] == "[::]:80"
+    assert lab.weir("cleanup").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["status", "pods", "explain", "check", "cleanup", "version", "agent"])
+def test_every_command_has_help(command):
+    done = run(WEIR, command, "--help")
+    assert "Usage:" in done.stdout
+
+
+def test_version_is_json_when_asked():
+    assert {"version", "libbpf", "kernel"} <= set(json.loads(run(WEIR, "version", "-o", "json").stdout))
+
+
+@pytest.mark.parametrize("argv", [["nonsense"], ["conns"], ["top"], ["agent", "--mesh=nonsense"], ["explain"], []])
+def test_what_is_wrong_or_not_there_yet_is_said_in_an_error(argv):
+    done = run(WEIR, *argv, check=False)
+    assert done.returncode != 0 and done.stderr.strip()
