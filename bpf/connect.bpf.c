@@ -89,6 +89,8 @@ static __always_inline enum weir_presence proxy_presence(struct bpf_sock_addr *c
 	struct weir_port_key key = { .netns_cookie = a->cookie, .port = port };
 	struct weir_addr loopback;
 
+	if (pending_full(a->cookie))
+		return WEIR_PROXY_CROWDED;
 	if (a->pod->before_proxy == WEIR_ABSENT_REFUSE && a->pod->proxy_down == WEIR_ABSENT_REFUSE)
 		return WEIR_PROXY_LISTENS;
 	sockaddr_set_loopback(&loopback, a->question.v6);
@@ -226,8 +228,6 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, int family, struct 
 	answer = outbound_answer(a);
 	if (answer.verdict == WEIR_REDIRECT)
 		answer = weir_decide_presence(a->pod, answer, proxy_presence(ctx, a, answer.port));
-	if (answer.verdict == WEIR_REDIRECT && pending_full(a->cookie))
-		answer = weir_answer(WEIR_REFUSE, WEIR_REASON_TOO_MANY_PENDING, 0);
 	choose_flow(a, &answer);
 	a->conn->reason = answer.reason;
 	if (answer.verdict == WEIR_REDIRECT) {

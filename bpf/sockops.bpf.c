@@ -127,19 +127,20 @@ static __always_inline int claim(struct weir_conn *conn, __u64 cookie,
 	return 1;
 }
 
-/* How an inbound connection came: by the decision, unless there was no proxy to take it. */
+/* How an inbound connection came: what was not accepted by the proxy went direct for want of one.
+ */
 static __always_inline struct weir_answer inbound_answer(const struct weir_pod *pod, __u64 cookie,
 							 const struct weir_syn *syn, int by_proxy)
 {
 	struct weir_answer answer = weir_decide_inbound(pod, syn);
 	struct weir_port_key seen = { .netns_cookie = cookie, .port = pod->inbound_port };
 
-	if (answer.verdict == WEIR_REDIRECT && !by_proxy)
-		answer = weir_answer(WEIR_DIRECT,
-				     bpf_map_lookup_elem(&weir_seen, &seen)
-					     ? WEIR_REASON_PROXY_DOWN
-					     : WEIR_REASON_BEFORE_PROXY,
-				     0);
+	if (answer.verdict != WEIR_REDIRECT || by_proxy)
+		return answer;
+	answer = weir_decide_presence(pod, answer,
+				      bpf_map_lookup_elem(&weir_seen, &seen) ? WEIR_PROXY_GONE
+									     : WEIR_PROXY_NEVER);
+	answer.verdict = WEIR_DIRECT;
 	return answer;
 }
 

@@ -46,6 +46,7 @@ enum weir_presence {
 	WEIR_PROXY_LISTENS = 0,
 	WEIR_PROXY_NEVER = 1, /* has not listened since the pod is known */
 	WEIR_PROXY_GONE = 2, /* listened, and does not now */
+	WEIR_PROXY_CROWDED = 3, /* too many handshakes with it are pending */
 };
 
 struct weir_answer {
@@ -192,6 +193,8 @@ WEIR_INLINE struct weir_answer weir_decide_presence(const struct weir_pod *p,
 
 	if (answer.verdict != WEIR_REDIRECT || presence == WEIR_PROXY_LISTENS)
 		return answer;
+	if (presence == WEIR_PROXY_CROWDED)
+		return weir_answer(WEIR_REFUSE, WEIR_REASON_TOO_MANY_PENDING, 0);
 	return weir_answer(absent == WEIR_ABSENT_DIRECT ? WEIR_DIRECT : WEIR_REFUSE, reason, 0);
 }
 

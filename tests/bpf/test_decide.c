@@ -123,7 +123,7 @@ static void modes_and_presence(void **state)
 {
 	(void)state;
 	for (int mode = 0; mode < 3; mode++)
-		for (int presence = 0; presence < 3; presence++)
+		for (int presence = 0; presence < 4; presence++)
 			for (int absent = 0; absent < 4; absent++)
 				for (int dir = 0; dir < 2; dir++) {
 					struct decide_case c = { .pod = base, .inbound = dir };
