@@ -115,6 +115,7 @@ UNIT_BINS := $(UNIT:%=$(B)/tests/%)
 tests: all $(B)/tests/probe $(B)/metrics-doc $(UNIT_BINS) $(BPF_TESTS)
 
 check: tests
+	-@scripts/fetch-envoy > /dev/null
 	scripts/check
 
 demo: all $(B)/tests/probe
