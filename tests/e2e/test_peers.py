@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Defects that other eBPF redirectors had, by their number in docs/PEERS.md or the project's notes: weir must have none of them.
+"""Defects that other eBPF redirectors had, numbered as in the comments below: weir must have none of them.
 
 What iptables does is not remembered but asked: where it matters, a test runs in a pod with Istio's own rules as well. Not here: 8 (DNS
-over UDP is not captured), 10 to 12 and 14 (annotations, pods: tests of the policy), 17 (tables that evict: weir keeps its state in the
-sockets, so there is no table to fill; test_6 shows that nothing stays), 20 to 22 (acceleration does not exist yet), 23 to 25
+over UDP is not captured), 10 to 12 and 14 (annotations, pods: tests of the policy), 20 to 22 (acceleration does not exist yet), 23 to 25
 (test_metrics.py).
 """
 
@@ -596,3 +595,20 @@ def test_18_a_pod_that_ended_while_no_agent_ran_is_let_go():
         for name in ("weir_pods", "weir_pod_names", "weir_ports", "weir_cidrs", "weir_local", "weir_seen"):
             assert cookie not in cookies_in(lab, name), name
         assert not list((lab.bpf_dir / "netns").iterdir())
+
+
+# -- 17 --------------------------------------------------------------------------------------------------------------------
+
+def test_17_the_nodes_other_connections_fill_no_table(node, peer):
+    """17: state lies in the sockets of known pods; what strangers do on the node leaves no entry anywhere, live or ended."""
+    maps = ("weir_origdst", "weir_pending", "weir_listeners", "weir_flows", "weir_verdicts", "weir_seen", "weir_local")
+    before = {name: len(entries(node, name)) for name in maps}
+    sockets = stored_sockets(node)
+    stranger = plain_pod(node)
+    with Shell(stranger) as shell:
+        shell("held = []")
+        for _ in range(20):
+            shell(f"s = tcp(); s.connect(('{peer.ip}', 443)); held.append(s)")
+        stranger.connect(f"{peer.ip}:443", options=["--count=500"])
+        assert {name: len(entries(node, name)) for name in maps} == before
+        assert stored_sockets(node) == sockets
