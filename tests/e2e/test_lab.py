@@ -32,9 +32,14 @@ def leftovers(prefix):
     return found + [line for line in pathlib.Path("/proc/mounts").read_text().splitlines() if prefix in line]
 
 
+def heed_sigint():
+    """A test run in the background ignores SIGINT, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start_owner():
     """Another process with a lab that has a running server."""
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], env={**os.environ, "PYTHONPATH": str(TESTS)}, stdout=subprocess.PIPE, text=True)
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], env={**os.environ, "PYTHONPATH": str(TESTS)}, stdout=subprocess.PIPE, text=True, preexec_fn=heed_sigint)
     return owner, owner.stdout.readline().strip()
 
 
