@@ -245,6 +245,7 @@ static int release(struct reconciler *r, struct managed *m)
 
 	m->cookie = 0;
 	m->applied = false;
+	m->retry_ms = 0; /* its next network namespace must not wait unguarded */
 	return changes;
 }
 

@@ -55,7 +55,7 @@ class Node:
         for address, gateway, length in ((ipv4, GATEWAY4, 32), (ipv6, GATEWAY6, 128)):
             if address is None:
                 continue
-            node += [f"addr add {gateway}/{length} dev {link}", f"route add {address}/{length} dev {link}"]
+            node += [f"addr add {gateway}/{length} dev {link}", f"route replace {address}/{length} dev {link}"]
             pod += [f"addr add {address}/{length} dev eth0", f"route add {gateway} dev eth0", f"route add default via {gateway} dev eth0"]
         ip_batch(self.name, *node)
         ip_batch(netns, *pod)
