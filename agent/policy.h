@@ -54,6 +54,18 @@ struct policy_options {
 	const struct pod_pairs *namespace_labels;
 };
 
+/* A member of one of the lists of numbers. */
+struct policy_id {
+	enum weir_list list;
+	uint32_t id; /* users and groups as the pod sees them */
+};
+
+/* An interface of the pod, by name: its index is known to the namespace alone, and may change. */
+struct policy_interface {
+	enum weir_list list; /* WEIR_LIST_IF_EXCLUDE or WEIR_LIST_IF_VIRTUAL */
+	char *name;
+};
+
 struct policy {
 	enum policy_state state;
 	enum weir_mesh mesh;
@@ -68,6 +80,10 @@ struct policy {
 	size_t n_ports;
 	struct cidr *cidrs; /* without duplicates */
 	size_t n_cidrs;
+	struct policy_id *ids; /* in the order written, without duplicates */
+	size_t n_ids;
+	struct policy_interface *interfaces;
+	size_t n_interfaces;
 	char **warnings;
 	size_t n_warnings;
 };

@@ -35,7 +35,8 @@ struct explain_query {
 /* What the maps say about it. */
 struct explain_facts {
 	struct weir_pod pod;
-	uint32_t sources[16]; /* enum weir_source, by enum weir_list and enum weir_setting */
+	uint32_t sources[WEIR_SETTING_MAX]; /* enum weir_source, by enum weir_list and enum
+					       weir_setting */
 	enum weir_mesh mesh;
 	bool local; /* outbound: the destination, inbound: the source is an address of the pod */
 	bool listed[WEIR_LIST_MAX]; /* answers of the lists that are in use */

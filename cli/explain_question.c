@@ -19,7 +19,7 @@ const struct explain_list explain_lists[] = {
 };
 const size_t explain_lists_n = ARRAY_SIZE(explain_lists);
 
-_Static_assert(ARRAY_SIZE(explain_lists) == WEIR_LIST_MAX - 1, "a list is missing");
+_Static_assert(ARRAY_SIZE(explain_lists) == WEIR_LIST_IN_SOURCE_EXCLUDE, "a list is missing");
 
 static void set_loopback(struct weir_addr *addr, bool v6)
 {

@@ -70,6 +70,15 @@ enum weir_pod_flag {
 		1 << 11, /* WEIR_LIST_IN_SOURCE_EXCLUDE (Linkerd's skip-subnets) */
 	WEIR_POD_PROXY_UID = 1 << 12, /* proxy_uid is set: uid 0 is a user like any other */
 	WEIR_POD_PROXY_GID = 1 << 13,
+	WEIR_POD_DNS = 1 << 14, /* queries to port 53 go to dns_port */
+	WEIR_POD_DNS_ALL = 1 << 15, /* to any server; else to those of WEIR_LIST_DNS_SERVER */
+	WEIR_POD_TPROXY = 1 << 16, /* Istio's TPROXY rules instead of REDIRECT, inbound */
+	WEIR_POD_PROXY_UIDS = 1 << 17, /* WEIR_LIST_PROXY_UID: uids after the first */
+	WEIR_POD_PROXY_GIDS = 1 << 18, /* WEIR_LIST_PROXY_GID: gids after the first */
+	WEIR_POD_GROUPS_INCLUDE = 1 << 19, /* WEIR_LIST_GROUP_INCLUDE: only these are captured */
+	WEIR_POD_GROUPS_EXCLUDE = 1 << 20, /* WEIR_LIST_GROUP_EXCLUDE */
+	WEIR_POD_IF_EXCLUDE = 1 << 21, /* WEIR_LIST_IF_EXCLUDE */
+	WEIR_POD_IF_VIRTUAL = 1 << 22, /* WEIR_LIST_IF_VIRTUAL */
 };
 
 struct weir_pod {
@@ -85,12 +94,16 @@ struct weir_pod {
 	__u16 outbound_port; /* the proxy's listeners, host order */
 	__u16 inbound_port;
 	__u16 tunnel_port; /* never redirected inbound nor on lo; 0: none */
-	__u16 pad;
+	__u16 dns_port; /* where the proxy answers queries; 0 unless WEIR_POD_DNS */
+	__u8 loopback_net[4]; /* what Istio's rules call loopback in IPv4: 127.0.0.1/32 by default
+			       */
+	__u8 loopback_bits; /* 8..32 */
+	__u8 pad[3];
 	struct weir_addr ip4; /* source of redirected connections; :: when the pod has none */
 	struct weir_addr ip6;
 };
 
-_Static_assert(sizeof(struct weir_pod) == 76, "ABI");
+_Static_assert(sizeof(struct weir_pod) == 84, "ABI");
 
 /* Lengths follow Kubernetes: RFC 1123 labels have 63 characters, subdomains 253. */
 struct weir_pod_names {
@@ -99,11 +112,11 @@ struct weir_pod_names {
 	char uid[64];
 	char netns[256]; /* path by which the agent found it */
 	enum weir_mesh mesh;
-	__u32 sources[16]; /* enum weir_source by enum weir_list and friends: the origin of each
+	__u32 sources[32]; /* enum weir_source by enum weir_list and friends: the origin of each
 			      list */
 };
 
-_Static_assert(sizeof(struct weir_pod_names) == 708, "ABI");
+_Static_assert(sizeof(struct weir_pod_names) == 772, "ABI");
 
 /* Has a proxy of this pod ever listened? weir_seen: netns, port -> 1. Never reset while the pod
  * lives. */

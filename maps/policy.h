@@ -5,6 +5,7 @@
  *
  * weir_ports: is this port in that list of this pod?
  * weir_cidrs: does a prefix of that list of this pod hold this address?
+ * weir_ids:   is this user, group or interface in that list of this pod?
  * weir_local: is this an address of the pod itself (does the route to it leave by lo)?
  *
  * The generation lets a changed policy be written beside the old one and put in force by one
@@ -16,32 +17,43 @@
 #include "addr.h"
 
 /* X(number, NAME, name) */
-#define WEIR_LISTS(X)                            \
-	X(1, OUT_PORT_EXCLUDE, out_port_exclude) \
-	X(2, OUT_PORT_INCLUDE, out_port_include) \
-	X(3, OUT_CIDR_EXCLUDE, out_cidr_exclude) \
-	X(4, OUT_CIDR_INCLUDE, out_cidr_include) \
-	X(5, IN_PORT_EXCLUDE, in_port_exclude)   \
-	X(6, IN_PORT_INCLUDE, in_port_include)   \
-	X(7, IN_SOURCE_EXCLUDE, in_source_exclude)
+#define WEIR_LISTS(X)                              \
+	X(1, OUT_PORT_EXCLUDE, out_port_exclude)   \
+	X(2, OUT_PORT_INCLUDE, out_port_include)   \
+	X(3, OUT_CIDR_EXCLUDE, out_cidr_exclude)   \
+	X(4, OUT_CIDR_INCLUDE, out_cidr_include)   \
+	X(5, IN_PORT_EXCLUDE, in_port_exclude)     \
+	X(6, IN_PORT_INCLUDE, in_port_include)     \
+	X(7, IN_SOURCE_EXCLUDE, in_source_exclude) \
+	X(8, DNS_SERVER, dns_server)               \
+	X(9, PROXY_UID, proxy_uid)                 \
+	X(10, PROXY_GID, proxy_gid)                \
+	X(11, GROUP_INCLUDE, group_include)        \
+	X(12, GROUP_EXCLUDE, group_exclude)        \
+	X(13, IF_EXCLUDE, if_exclude)              \
+	X(14, IF_VIRTUAL, if_virtual)
 
 enum weir_list {
 #define X(number, NAME, name) WEIR_LIST_##NAME = number,
 	WEIR_LISTS(X)
 #undef X
-		WEIR_LIST_MAX = 8
+		WEIR_LIST_MAX = 15
 };
 
 /* Slots of weir_pod_names.sources beyond the lists. */
 enum weir_setting {
-	WEIR_SETTING_PROXY_UID = 8,
-	WEIR_SETTING_PROXY_GID = 9,
-	WEIR_SETTING_OUTBOUND_PORT = 10,
-	WEIR_SETTING_INBOUND_PORT = 11,
-	WEIR_SETTING_BEFORE_PROXY = 12,
-	WEIR_SETTING_PROXY_DOWN = 13,
-	WEIR_SETTING_CAPTURE = 14,
-	WEIR_SETTING_MAX = 16
+	WEIR_SETTING_PROXY_UID = 16,
+	WEIR_SETTING_PROXY_GID = 17,
+	WEIR_SETTING_OUTBOUND_PORT = 18,
+	WEIR_SETTING_INBOUND_PORT = 19,
+	WEIR_SETTING_BEFORE_PROXY = 20,
+	WEIR_SETTING_PROXY_DOWN = 21,
+	WEIR_SETTING_CAPTURE = 22,
+	WEIR_SETTING_DNS = 23,
+	WEIR_SETTING_MODE = 24, /* REDIRECT or TPROXY */
+	WEIR_SETTING_LOOPBACK = 25,
+	WEIR_SETTING_FAMILIES = 26,
+	WEIR_SETTING_MAX = 32
 };
 
 /*
@@ -106,6 +118,15 @@ struct weir_present {
 	__u32 present;
 };
 
+/* Key of weir_ids: is this number (uid, gid, interface index) in that list of this pod? */
+struct weir_id_entry {
+	__u64 netns_cookie;
+	__u32 generation;
+	__u32 list; /* enum weir_list: PROXY_UID to IF_VIRTUAL */
+	__u32 id; /* ids of users and groups as the initial user namespace sees them */
+	__u32 pad;
+};
+
 /* Key of weir_local. */
 struct weir_local_addr {
 	__u64 netns_cookie;
@@ -114,6 +135,7 @@ struct weir_local_addr {
 
 _Static_assert(sizeof(struct weir_port_entry) == 24, "ABI");
 _Static_assert(sizeof(struct weir_cidr_entry) == 40, "ABI");
+_Static_assert(sizeof(struct weir_id_entry) == 24, "ABI");
 _Static_assert(sizeof(struct weir_local_addr) == 24, "ABI");
 
 #endif
