@@ -95,6 +95,7 @@ static __always_inline int on_connected(struct bpf_sock_ops *ctx)
 	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
 	if (!conn)
 		return 1;
+	conn->since_ns = bpf_ktime_get_ns();
 	if (conn->flags & WEIR_CONN_COUNTED)
 		account_opened(conn);
 	if (!(conn->flags & WEIR_CONN_REDIRECTED))
@@ -164,6 +165,7 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 	}
 	by_proxy = conn->flags & WEIR_CONN_LISTED;
 	__builtin_memset(conn, 0, sizeof(*conn));
+	conn->since_ns = bpf_ktime_get_ns();
 	local_endpoint(ctx, &local);
 	remote_endpoint(ctx, &remote);
 	watch_states(ctx);

@@ -29,6 +29,7 @@ struct weir_conn {
 	__u64 sent; /* bytes already folded | WEIR_CONN_DONE */
 	__u64 received;
 	__u64 retransmitted; /* segments, likewise */
+	__u64 since_ns; /* CLOCK_MONOTONIC: of connect(), then of the handshake's end */
 	struct weir_flow_key flow;
 	struct weir_endpoint dialled;
 	__u32 flags; /* enum weir_conn_flag */
@@ -37,6 +38,6 @@ struct weir_conn {
 	enum weir_reason reason; /* of the verdict */
 };
 
-_Static_assert(sizeof(struct weir_conn) == 80, "ABI");
+_Static_assert(sizeof(struct weir_conn) == 88, "ABI");
 
 #endif
