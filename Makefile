@@ -25,9 +25,11 @@ BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -I. \
 	     -I/usr/include/$(shell $(CC) -dumpmachine)
 LIBS    := -lbpf -lelf -lz -ljansson -lmicrohttpd
 
-# Everything that attaches to kubepods and lives once, and what is loaded once for each pod.
+# Everything that attaches to kubepods and lives once, what is loaded once for each pod, and what a
+# command loads that lists connections.
 BPF_MAIN  := maps connect sockopt sockops iter
 BPF_NETNS := maps lookup
+BPF_CONNS := conns
 
 BASE  := $(wildcard base/*.c)
 AGENT := $(wildcard agent/*.c)
@@ -60,13 +62,19 @@ $(B)/bpf/weir.o: $(BPF_MAIN:%=$(B)/bpf/%.bpf.o)
 $(B)/bpf/netns.o: $(BPF_NETNS:%=$(B)/bpf/%.bpf.o)
 	$(BPFTOOL) gen object $@ $^
 
+$(B)/bpf/conns.o: $(BPF_CONNS:%=$(B)/bpf/%.bpf.o)
+	$(BPFTOOL) gen object $@ $^
+
 $(B)/weir.skel.h: $(B)/bpf/weir.o
 	$(BPFTOOL) gen skeleton $< name weir_bpf > $@
 
 $(B)/netns.skel.h: $(B)/bpf/netns.o
 	$(BPFTOOL) gen skeleton $< name netns_bpf > $@
 
-$(B)/%.o: %.c $(B)/weir.skel.h $(B)/netns.skel.h | $(SETUP)
+$(B)/conns.skel.h: $(B)/bpf/conns.o
+	$(BPFTOOL) gen skeleton $< name conns_bpf > $@
+
+$(B)/%.o: %.c $(B)/weir.skel.h $(B)/netns.skel.h $(B)/conns.skel.h | $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
@@ -88,7 +96,7 @@ $(B)/tests/%: tests/bench/%.c $(wildcard tests/bench/*.h) | $(SETUP)
 
 # Unit tests: one program a file, with the sanitizers.
 SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -g
-$(B)/san/%.o: %.c | $(SETUP)
+$(B)/san/%.o: %.c $(B)/conns.skel.h | $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SAN) -MMD -MP -c $< -o $@
 

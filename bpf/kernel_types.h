@@ -64,9 +64,12 @@ struct sock_common {
 	__u16 skc_family;
 	volatile unsigned char skc_state;
 	__u16 skc_num; /* local port, host order */
+	__u16 skc_dport; /* network order */
 	__u32 skc_rcv_saddr;
+	__u32 skc_daddr;
 	possible_net_t skc_net;
 	struct in6_addr___kernel skc_v6_rcv_saddr;
+	struct in6_addr___kernel skc_v6_daddr;
 	unsigned long skc_flags;
 };
 
@@ -115,6 +118,7 @@ struct tcp_sock {
 	__u32 snd_nxt;
 	__u32 write_seq;
 	__u32 total_retrans;
+	__u32 srtt_us; /* times eight */
 };
 
 struct bpf_iter_meta;

@@ -3,15 +3,24 @@
 #ifndef WEIR_CLI_COLUMNS_H
 #define WEIR_CLI_COLUMNS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
 
+struct table_column {
+	bool right; /* numbers */
+	bool shrinks; /* when the table is too wide */
+};
+
 struct table {
 	size_t columns;
 	size_t n; /* cells */
 	char **cells; /* owned */
+	const struct table_column
+		*layout; /* one a column, or NULL: to the left, and never shrunk */
+	size_t width; /* of the whole, in characters; 0: as wide as need be */
 };
 
 #define _cleanup_table_ _cleanup_(table_free)
@@ -20,7 +29,13 @@ void table_free(struct table *t);
 /* One cell, copied; rows fill from the left. NULL and "" print as "-". */
 void table_add(struct table *t, const char *text);
 void table_addf(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Columns as wide as their widest cell, no blanks at the end of a line. */
+/*
+ * Columns as wide as their widest cell, no blanks at the end of a line. To fit into width the gaps
+ * become narrower, then the columns that shrink, the widest first.
+ */
 void table_print(const struct table *t, FILE *out);
+
+/* Copies text into room bytes; what is too long loses its middle: "shop/ca~x2k9p". */
+void table_shorten(const char *text, char *ret, size_t room);
 
 #endif

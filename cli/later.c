@@ -12,12 +12,6 @@ static int not_yet(const char *doc, const char *instead, int argc, char **argv)
 	return options_fail(&o, "not there yet; %s", instead);
 }
 
-int weir_conns_main(int argc, char **argv)
-{
-	return not_yet("Live connections (not there yet).",
-		       "the agent's /metrics counts them by workload and peer", argc, argv);
-}
-
 int weir_top_main(int argc, char **argv)
 {
 	return not_yet("The busiest workloads (not there yet).",

@@ -19,13 +19,17 @@ static const struct argp_option table[] = {
 	{ 0 },
 };
 
-static enum output parse_output(const struct argp_state *state, const char *arg)
+static enum output parse_output(const struct argp_state *state, const struct options *o,
+				const char *arg)
 {
 	if (strcmp(arg, "json") == 0)
 		return OUTPUT_JSON;
 	if (strcmp(arg, "text") == 0)
 		return OUTPUT_TEXT;
-	options_usage(state, "-o %s: give -o text or -o json", arg);
+	if (o->has_wide && strcmp(arg, "wide") == 0)
+		return OUTPUT_WIDE;
+	options_usage(state, "-o %s: give -o text%s or -o json", arg,
+		      o->has_wide ? ", -o wide" : "");
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -44,7 +48,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->run_dir = arg;
 		return 0;
 	case 'o':
-		o->output = parse_output(state, arg);
+		o->output = parse_output(state, o, arg);
 		return 0;
 	case ARGP_KEY_ARG:
 		options_usage(state, "what is '%s'?", arg);

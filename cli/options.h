@@ -8,15 +8,17 @@
 #define WEIR_CLI_OPTIONS_H
 
 #include <argp.h>
+#include <stdbool.h>
 #include <stdint.h>
 
-enum output { OUTPUT_TEXT, OUTPUT_JSON };
+enum output { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_WIDE };
 
 struct options {
 	const char *command; /* as typed: "weir status" */
 	const char *bpf_dir;
 	const char *run_dir;
 	enum output output;
+	bool has_wide; /* the command knows OUTPUT_WIDE; set at ARGP_KEY_INIT */
 };
 
 /*

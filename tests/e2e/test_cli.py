@@ -49,7 +49,7 @@ def test_cleanup_waits_for_the_agent_and_removes_everything(lab, agent):
     assert lab.weir("cleanup").returncode == 0
 
 
-@pytest.mark.parametrize("command", ["status", "pods", "explain", "check", "cleanup", "version", "agent"])
+@pytest.mark.parametrize("command", ["status", "pods", "conns", "top", "explain", "check", "cleanup", "version", "agent"])
 def test_every_command_has_help(command):
     done = run(WEIR, command, "--help")
     assert "Usage:" in done.stdout
@@ -59,7 +59,8 @@ def test_version_is_json_when_asked():
     assert {"version", "libbpf", "kernel"} <= set(json.loads(run(WEIR, "version", "-o", "json").stdout))
 
 
-@pytest.mark.parametrize("argv", [["nonsense"], ["conns"], ["top"], ["agent", "--mesh=nonsense"], ["explain"], []])
+@pytest.mark.parametrize("argv", [["nonsense"], ["top"], ["conns", "--sort=nonsense"], ["conns", "--state=nonsense"], ["conns", "--port=x"], ["status", "-o", "wide"],
+                                  ["agent", "--mesh=nonsense"], ["explain"], []])
 def test_what_is_wrong_or_not_there_yet_is_said_in_an_error(argv):
     done = run(WEIR, *argv, check=False)
     assert done.returncode != 0 and done.stderr.strip()

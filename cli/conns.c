@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weir conns: the TCP connections of this node's pods, now. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/buf.h"
+#include "cli/columns.h"
+#include "cli/command.h"
+#include "cli/conn_field.h"
+#include "cli/conn_filter.h"
+#include "cli/conn_list.h"
+#include "cli/ctl.h"
+#include "cli/options.h"
+
+enum {
+	KEY_POD = 0x200,
+	KEY_WORKLOAD,
+	KEY_PEER,
+	KEY_PORT,
+	KEY_STATE,
+	KEY_DIRECTION,
+	KEY_VIA,
+	KEY_SORT,
+};
+
+#define NARROW 80 /* columns of a terminal that does not tell */
+
+struct conns_options {
+	struct options shared;
+	struct conn_filter filter;
+	const struct conn_field *sort;
+	bool reverse;
+	bool wide;
+	bool exact;
+};
+
+static const struct argp_option table[] = {
+	{ "namespace", 'n', "NAME", 0, "of the pod", 1 },
+	{ "pod", KEY_POD, "[NS/]NAME", 0, "the pod", 1 },
+	{ "workload", KEY_WORKLOAD, "[NS/]NAME", 0, "the pod's workload", 1 },
+	{ "peer", KEY_PEER, "PEER", 0, "workload or Service ([NS/]NAME), address, or prefix", 1 },
+	{ "port", KEY_PORT, "PORT", 0, "as dialled", 1 },
+	{ "state", KEY_STATE, "STATE", 0, "established, syn-sent, fin-wait-1, ...", 1 },
+	{ "direction", KEY_DIRECTION, "DIR", 0, "in or out", 1 },
+	{ "via", KEY_VIA, "VIA", 0, "proxy, direct, network_leg, application_leg or local", 1 },
+	{ "all", 'a', NULL, 0, "those within a pod too, such as the proxy's end of a diverted one",
+	  1 },
+	{ "sort", KEY_SORT, "FIELD", 0,
+	  "pod, workload, direction, peer, name, address, dialled, real, port, state, sent, "
+	  "received, bytes, "
+	  "rtt, retransmits, age, via or reason (pod); numbers: the greatest first",
+	  2 },
+	{ "reverse", 'r', NULL, 0, "the other way round", 2 },
+	{ "wide", 'w', NULL, 0, "all columns, exact numbers, however wide (also: -o wide)", 3 },
+	{ "bytes", 'b', NULL, 0, "exact bytes instead of K, M, G", 3 },
+	{ 0 },
+};
+
+static void parse_sort(struct argp_state *state, struct conns_options *o, const char *arg)
+{
+	o->sort = conn_field_find(arg);
+	if (!o->sort)
+		options_usage(state, "--sort=%s: not a field that can be sorted by", arg);
+}
+
+static const char *parse_word(struct argp_state *state, const char *name, const char *arg,
+			      const char *(*find)(const char *))
+{
+	const char *found = find(arg);
+
+	if (!found)
+		options_usage(state, "--%s=%s: not a %s", name, arg, name);
+	return found;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct conns_options *o = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &o->shared;
+		o->shared.has_wide = true;
+		return 0;
+	case 'n':
+		o->filter.namespace = arg;
+		return 0;
+	case KEY_POD:
+		o->filter.pod = arg;
+		return 0;
+	case KEY_WORKLOAD:
+		o->filter.workload = arg;
+		return 0;
+	case KEY_PEER:
+		o->filter.peer = arg;
+		return 0;
+	case KEY_PORT:
+		o->filter.port = (uint16_t)options_number(state, "port", arg, UINT16_MAX);
+		return 0;
+	case KEY_STATE:
+		o->filter.state = parse_word(state, "state", arg, conn_filter_state);
+		return 0;
+	case KEY_DIRECTION:
+		o->filter.direction = parse_word(state, "direction", arg, conn_filter_direction);
+		return 0;
+	case KEY_VIA:
+		o->filter.via = parse_word(state, "via", arg, conn_filter_via);
+		return 0;
+	case 'a':
+		o->filter.all = true;
+		return 0;
+	case KEY_SORT:
+		parse_sort(state, o, arg);
+		return 0;
+	case 'r':
+		o->reverse = true;
+		return 0;
+	case 'w':
+		o->wide = true;
+		return 0;
+	case 'b':
+		o->exact = true;
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp argp = {
+	.options = table,
+	.parser = parse,
+	.doc = "The TCP connections of this node's pods, now.\v"
+	       "Names may be shell patterns. Read from the pinned maps: no agent is needed. Each "
+	       "connection is listed once, as metrics count it, and the proxy's onward legs apart.",
+	.children = options_children,
+};
+
+static const char *const narrow[] = { "pod",	  "direction", "peer", "state", "sent",
+				      "received", "rtt",       "age",  "via" };
+static const char *const wide[] = { "pod",     "workload",    "direction", "name", "address",
+				    "dialled", "real",	      "state",	   "sent", "received",
+				    "rtt",     "retransmits", "age",	   "via",  "reason" };
+
+/* The terminal's, or COLUMNS, or what every terminal has. */
+static size_t screen_width(void)
+{
+	const char *columns = getenv("COLUMNS");
+	struct winsize size;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col)
+		return size.ws_col;
+	if (columns && atoi(columns) > 0)
+		return (size_t)atoi(columns);
+	return NARROW;
+}
+
+static void print_text(const struct conns_options *o, const struct conn *conns, size_t n)
+{
+	const char *const *names = o->wide ? wide : narrow;
+	size_t columns = o->wide ? ARRAY_SIZE(wide) : ARRAY_SIZE(narrow);
+	const struct conn_field *fields[ARRAY_SIZE(wide)];
+	struct table_column layout[ARRAY_SIZE(wide)];
+	_cleanup_table_ struct table t = { .columns = columns,
+					   .layout = layout,
+					   .width = o->wide ? 0 : screen_width() };
+
+	for (size_t f = 0; f < columns; f++) {
+		fields[f] = conn_field_find(names[f]);
+		layout[f] = (struct table_column){ fields[f]->number, fields[f]->shrinks };
+		table_add(&t, fields[f]->header);
+	}
+	for (size_t i = 0; i < n; i++)
+		for (size_t f = 0; f < columns; f++) {
+			_cleanup_buf_ struct buf b = { 0 };
+
+			fields[f]->format(&b, &conns[i], o->exact || o->wide);
+			table_add(&t, buf_text(&b));
+		}
+	if (n)
+		table_print(&t, stdout);
+	else
+		fprintf(stderr, "no connections\n");
+}
+
+static void print_json(const struct conn *conns, size_t n)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, conn_json(&conns[i]));
+	answer = json_pack("{s:o}", "connections", list);
+	json_print(answer);
+}
+
+int weir_conns_main(int argc, char **argv)
+{
+	struct conns_options o = { .sort = conn_field_find("pod") };
+	_cleanup_conn_list_ struct conn_list list = { 0 };
+	_cleanup_free_ char *error = NULL;
+
+	options_parse(&argp, argc, argv, &o.shared, &o);
+	o.wide = o.wide || o.shared.output == OUTPUT_WIDE;
+	if (conn_list_open(o.shared.bpf_dir, &list, &error) < 0 ||
+	    conn_list_read(&list, &o.filter, &error) < 0)
+		return options_fail(&o.shared, "%s", error);
+	conn_sort(list.conns, list.n, o.sort, o.reverse);
+	if (o.shared.output == OUTPUT_JSON)
+		print_json(list.conns, list.n);
+	else
+		print_text(&o, list.conns, list.n);
+	return EXIT_SUCCESS;
+}
