@@ -27,7 +27,7 @@ LIBS    := -lbpf -lelf -lz -ljansson -lmicrohttpd
 
 # Everything that attaches to kubepods and lives once, what is loaded once for each pod, and what a
 # command loads that lists connections.
-BPF_MAIN  := maps connect sockopt sockops iter
+BPF_MAIN  := maps decide connect sockopt sockops iter
 BPF_NETNS := maps lookup
 BPF_CONNS := conns
 

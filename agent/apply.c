@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/idmap.h"
 #include "agent/map.h"
 #include "agent/netns.h"
 #include "base/buf.h"
@@ -86,6 +87,47 @@ static int write_cidrs(const struct loader *l, const struct placement *p, uint32
 					       .addr = c->addr };
 		int err = map_put(fd, &key, &present, sizeof(present));
 
+		if (err < 0)
+			return err;
+		changes += err;
+	}
+	return changes;
+}
+
+/*
+ * Users and groups as the hooks see them. A network namespace never changes the user namespace that
+ * owns it, so what is in force already need not be translated again: that costs a process.
+ */
+static int write_ids(const struct loader *l, const struct placement *p, struct weir_pod *pod)
+{
+	static const struct weir_present present = { .present = 1 };
+	int fd = loader_map(l, "weir_ids"), changes = 0, err;
+	_cleanup_idmap_ struct idmap map = { 0 };
+	struct weir_pod old;
+
+	if (pod->mode == WEIR_MODE_OBSERVE)
+		return 0;
+	if (get_pod(l, p->cookie, &old) && old.generation == pod->generation) {
+		pod->proxy_uid = old.proxy_uid;
+		pod->proxy_gid = old.proxy_gid;
+		return 0;
+	}
+	err = idmap_read(p->netns_fd, &map);
+	if (err)
+		return err;
+	pod->proxy_uid = idmap_uid(&map, pod->proxy_uid);
+	pod->proxy_gid = idmap_gid(&map, pod->proxy_gid);
+	for (size_t i = 0; i < p->policy->n_ids; i++) {
+		const struct policy_id *id = &p->policy->ids[i];
+		struct weir_id_entry key = {
+			.netns_cookie = p->cookie,
+			.generation = pod->generation,
+			.list = id->list,
+			.id = id->list == WEIR_LIST_PROXY_UID ? idmap_uid(&map, id->id)
+							      : idmap_gid(&map, id->id),
+		};
+
+		err = map_put(fd, &key, &present, sizeof(present));
 		if (err < 0)
 			return err;
 		changes += err;
@@ -228,6 +270,8 @@ static int write_lists(const struct loader *l, const struct placement *p, struct
 	if (err >= 0)
 		err = STEP(sum, write_cidrs(l, p, pod->generation));
 	if (err >= 0)
+		err = STEP(sum, write_ids(l, p, pod));
+	if (err >= 0)
 		err = STEP(sum, write_addresses(l, p, pod));
 	return err < 0 ? err : sum;
 }
@@ -244,6 +288,8 @@ static int refuse_pod(struct loader *l, const struct placement *p, struct weir_p
 
 static char *explain_full(int err)
 {
+	if (err == -EAGAIN)
+		return xstrdup("its user namespace has no id map yet");
 	if (err == -ENOSPC || err == -E2BIG)
 		return xstrdup("its port and address lists do not fit into weir's tables");
 	return xasprintf("its policy could not be written: %s", strerror(-err));
@@ -320,6 +366,15 @@ static bool cidr_is_dead(const void *key, const void *value, void *ctx)
 	return !get_pod(ctx, e->netns_cookie, &pod) || pod.generation != e->generation;
 }
 
+static bool id_is_dead(const void *key, const void *value, void *ctx)
+{
+	const struct weir_id_entry *e = key;
+	struct weir_pod pod;
+
+	(void)value;
+	return !get_pod(ctx, e->netns_cookie, &pod) || pod.generation != e->generation;
+}
+
 static bool pending_is_dead(const void *key, const void *value, void *ctx)
 {
 	struct weir_pod pod;
@@ -347,6 +402,8 @@ int apply_prune(const struct loader *l)
 		  port_is_dead },
 		{ "weir_cidrs", sizeof(struct weir_cidr_entry), sizeof(struct weir_present),
 		  cidr_is_dead },
+		{ "weir_ids", sizeof(struct weir_id_entry), sizeof(struct weir_present),
+		  id_is_dead },
 		{ "weir_pending", sizeof(struct weir_netns), sizeof(__u64), pending_is_dead },
 		{ "weir_seen", sizeof(struct weir_port_key), sizeof(__u32), seen_is_dead },
 	};

@@ -11,76 +11,9 @@
 
 #include "bpf/kernel_types.h"
 #include "bpf/lib/account.bpf.h"
+#include "bpf/lib/attempt.bpf.h"
 #include "bpf/lib/pending.bpf.h"
-#include "bpf/lib/pod.bpf.h"
-#include "bpf/lib/policy.bpf.h"
 #include "bpf/lib/sockaddr.bpf.h"
-#include "maps/decide.h"
-
-/* What the hook knows of one connect(). */
-struct attempt {
-	__u64 cookie;
-	const struct weir_pod *pod;
-	struct weir_conn *conn;
-	struct weir_addr src; /* as bound before, :: when not */
-	struct weir_addr dst; /* as dialled; 0.0.0.0 and :: already mean this host */
-	__u16 port;
-	struct owner owner;
-	struct weir_connect question;
-};
-
-static __always_inline void ask_lists(struct attempt *a)
-{
-	const struct weir_pod *pod = a->pod;
-	struct weir_connect *q = &a->question;
-
-	if (pod->flags & WEIR_POD_OUT_PORTS_EXCLUDE)
-		q->port_excluded =
-			policy_has_port(pod, a->cookie, WEIR_LIST_OUT_PORT_EXCLUDE, a->port);
-	if (pod->flags & WEIR_POD_OUT_PORTS)
-		q->port_included =
-			policy_has_port(pod, a->cookie, WEIR_LIST_OUT_PORT_INCLUDE, a->port);
-	if (pod->flags & WEIR_POD_OUT_CIDRS_EXCLUDE)
-		q->cidr_excluded =
-			policy_has_addr(pod, a->cookie, WEIR_LIST_OUT_CIDR_EXCLUDE, &a->dst);
-	if (pod->flags & WEIR_POD_OUT_CIDRS)
-		q->cidr_included =
-			policy_has_addr(pod, a->cookie, WEIR_LIST_OUT_CIDR_INCLUDE, &a->dst);
-}
-
-/*
- * The decision, as a function that the verifier checks once, by itself: inlined, its branches would
- * multiply with those of the hook beyond what the verifier follows. Packs struct weir_answer.
- */
-__noinline __u64 weir_decide_connect(const struct weir_pod *pod,
-				     const struct weir_connect *question)
-{
-	struct weir_answer answer;
-
-	if (!pod || !question)
-		return WEIR_REFUSE;
-	answer = weir_decide_outbound(pod, question);
-	return answer.verdict | (__u64)answer.reason << 8 | (__u64)answer.port << 16;
-}
-
-static __always_inline struct weir_answer outbound_answer(const struct attempt *a)
-{
-	__u64 packed = weir_decide_connect(a->pod, &a->question);
-
-	return weir_answer(packed & 0xff, packed >> 8 & 0xff, packed >> 16 & 0xffff);
-}
-
-static __always_inline void ask(struct attempt *a)
-{
-	struct weir_connect *q = &a->question;
-
-	q->port = a->port;
-	weir_connect_set_addrs(q, &a->src, &a->dst, pod_has_addr(a->cookie, &a->dst));
-	q->has_owner = a->owner.known;
-	q->uid_is_proxy = (a->pod->flags & WEIR_POD_PROXY_UID) && a->owner.uid == a->pod->proxy_uid;
-	q->gid_is_proxy = (a->pod->flags & WEIR_POD_PROXY_GID) && a->owner.gid == a->pod->proxy_gid;
-	ask_lists(a);
-}
 
 /* Only a policy that prefers a direct connection needs to know; a closed port refuses by itself. */
 static __always_inline enum weir_presence proxy_presence(struct bpf_sock_addr *ctx,
@@ -225,8 +158,10 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, int family, struct 
 	if (!a->conn)
 		return without_storage(a->pod);
 	start_over(ctx, family, a);
-	ask(a);
-	answer = outbound_answer(a);
+	if (a->pod->flags & WEIR_POD_TPROXY)
+		a->question.marked = ctx->sk->mark == TPROXY_MARK;
+	attempt_ask(a);
+	answer = attempt_answer(a);
 	if (answer.verdict == WEIR_REDIRECT)
 		answer = weir_decide_presence(a->pod, answer, proxy_presence(ctx, a, answer.port));
 	choose_flow(a, &answer);
@@ -234,9 +169,14 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, int family, struct 
 	if (answer.verdict == WEIR_REDIRECT) {
 		a->conn->flags |= WEIR_CONN_REDIRECTED;
 		a->conn->proxy_port = answer.port;
-		send_to_proxy(ctx, family, a, answer.port);
+		if (answer.in_place)
+			a->conn->flags |= WEIR_CONN_IN_PLACE;
+		else
+			send_to_proxy(ctx, family, a, answer.port);
 		return 1; /* the verdict is counted when it is known whether the proxy took it */
 	}
+	if (a->question.marked)
+		a->conn->flags |= WEIR_CONN_IN_PLACE; /* see steered() in lookup.bpf.c */
 	if (a->pod->mode != WEIR_MODE_OBSERVE)
 		stats_verdict(a->pod, WEIR_OUTBOUND, answer.verdict, answer.reason);
 	if (answer.verdict == WEIR_REFUSE && (a->conn->flags & WEIR_CONN_COUNTED))

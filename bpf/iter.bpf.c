@@ -56,7 +56,7 @@ int weir_adopt(struct bpf_iter__tcp *ctx)
 	pod = pod_of(key.netns_cookie);
 	if (!pod || pod->mode != WEIR_MODE_CAPTURE)
 		return 0;
-	if (key.port != pod->inbound_port && key.port != pod->outbound_port)
+	if (!pod_listens_on(pod, key.port))
 		return 0;
 	seen.netns_cookie = key.netns_cookie;
 	seen.port = key.port;

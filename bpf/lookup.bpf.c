@@ -46,6 +46,29 @@ static __always_inline int assign(struct bpf_sk_lookup *ctx, __u16 port)
 	return assign_family(ctx, port, 1);
 }
 
+/*
+ * TPROXY: a SYN that the proxy sends over lo has been judged at connect(), where its owner is
+ * known. 1: it is one, and *ret_port says who takes it (0: whoever listens there).
+ */
+static __always_inline int steered(const struct weir_pod *pod, const struct weir_endpoint *remote,
+				   const struct weir_endpoint *local, __u16 *ret_port)
+{
+	struct weir_origdst_key key = {
+		.netns_cookie = netns_cookie,
+		.source = *remote,
+		.proxy = *local,
+	};
+	struct weir_origdst *value;
+
+	if (!(pod->flags & WEIR_POD_TPROXY))
+		return 0;
+	value = bpf_map_lookup_elem(&weir_origdst, &key);
+	if (!value)
+		return 0;
+	*ret_port = value->steer_to;
+	return 1;
+}
+
 SEC("sk_lookup")
 int weir_lookup(struct bpf_sk_lookup *ctx)
 {
@@ -54,14 +77,18 @@ int weir_lookup(struct bpf_sk_lookup *ctx)
 	const struct weir_pod *pod;
 	struct weir_answer answer;
 	struct weir_syn syn;
+	__u16 to;
 
 	if (ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
 	pod = pod_of(netns_cookie);
 	if (!pod)
 		return SK_PASS;
-	endpoint_set(&remote, ctx->family, ctx->remote_ip4, ctx->remote_ip6, 0);
+	endpoint_set(&remote, ctx->family, ctx->remote_ip4, ctx->remote_ip6,
+		     bpf_ntohs(ctx->remote_port));
 	endpoint_set(&local, ctx->family, ctx->local_ip4, ctx->local_ip6, ctx->local_port);
+	if (steered(pod, &remote, &local, &to))
+		return !to || assign(ctx, to) ? SK_PASS : SK_DROP;
 	inbound_ask(&syn, pod, netns_cookie, &remote.addr, &local);
 	answer = weir_decide_inbound(pod, &syn);
 	if (answer.verdict == WEIR_REDIRECT) {

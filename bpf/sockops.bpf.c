@@ -40,6 +40,9 @@ static __always_inline void publish(struct bpf_sock_ops *ctx, struct weir_conn *
 	struct weir_origdst value = { .dialled = conn->dialled,
 				      .socket_cookie = bpf_get_socket_cookie(ctx) };
 
+	if ((conn->flags & WEIR_CONN_IN_PLACE) && (conn->flags & WEIR_CONN_REDIRECTED))
+		value.steer_to = conn->proxy_port;
+
 	local_endpoint(ctx, &key.source);
 	remote_endpoint(ctx, &key.proxy);
 	if (!bpf_map_update_elem(&weir_origdst, &key, &value, BPF_NOEXIST)) {
@@ -79,7 +82,7 @@ static __always_inline int on_connect(struct bpf_sock_ops *ctx)
 	if (!conn)
 		return 1;
 	watch_states(ctx);
-	if (conn->flags & WEIR_CONN_REDIRECTED)
+	if (conn->flags & (WEIR_CONN_REDIRECTED | WEIR_CONN_IN_PLACE))
 		publish(ctx, conn);
 	return 1;
 }
@@ -220,7 +223,7 @@ static __always_inline int on_listen(struct bpf_sock_ops *ctx)
 
 	if (!pod || pod->mode != WEIR_MODE_CAPTURE)
 		return 1;
-	if (seen.port != pod->inbound_port && seen.port != pod->outbound_port)
+	if (!pod_listens_on(pod, seen.port))
 		return 1;
 	bpf_map_update_elem(&weir_seen, &seen, &one, BPF_ANY);
 	local_endpoint(ctx, &local);

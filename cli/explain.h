@@ -47,7 +47,7 @@ struct explain_list {
 	enum weir_list list;
 	enum weir_pod_flag flag;
 	enum weir_direction direction;
-	enum { EXPLAIN_PORT, EXPLAIN_TO, EXPLAIN_FROM } subject;
+	enum { EXPLAIN_PORT, EXPLAIN_TO, EXPLAIN_FROM, EXPLAIN_UID, EXPLAIN_GID } subject;
 };
 extern const struct explain_list explain_lists[];
 extern const size_t explain_lists_n;

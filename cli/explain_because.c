@@ -50,6 +50,8 @@ static const struct {
 	[WEIR_REASON_NOT_INCLUDED] = { WEIR_LIST_OUT_CIDR_INCLUDE, WEIR_LIST_IN_PORT_INCLUDE },
 	[WEIR_REASON_TUNNEL_PORT] = { MESH_RULE, MESH_RULE },
 	[WEIR_REASON_FAMILY_OFF] = { MESH_RULE, MESH_RULE },
+	[WEIR_REASON_OWNER_GROUP] = { WEIR_LIST_GROUP_INCLUDE, NOBODY },
+	[WEIR_REASON_DNS] = { WEIR_SETTING_DNS, NOBODY },
 	[WEIR_REASON_BEFORE_PROXY] = { WEIR_SETTING_BEFORE_PROXY, WEIR_SETTING_BEFORE_PROXY },
 	[WEIR_REASON_PROXY_DOWN] = { WEIR_SETTING_PROXY_DOWN, WEIR_SETTING_PROXY_DOWN },
 	[WEIR_REASON_SOURCE_EXCLUDED] = { NOBODY, WEIR_LIST_IN_SOURCE_EXCLUDE },
@@ -85,16 +87,24 @@ static bool is_istio_own_port(const struct explain_query *q, const struct explai
 	return false;
 }
 
-/* A self-call by the group alone is possible too: with a loopback address among included ranges. */
+/* A self-call may be one by the group alone, and there are two kinds of lists of groups. */
 static unsigned int origin_slot(const struct explain_query *q, const struct explain_facts *f,
 				enum weir_reason reason)
 {
-	bool uid = (f->pod.flags & WEIR_POD_PROXY_UID) && q->uid == f->pod.proxy_uid;
+	bool uid = ((f->pod.flags & WEIR_POD_PROXY_UID) && q->uid == f->pod.proxy_uid) ||
+		   f->listed[WEIR_LIST_PROXY_UID];
 
 	if (reason >= WEIR_REASON_MAX)
 		return NOBODY;
 	if (reason == WEIR_REASON_SELF_CALL && !uid)
 		return WEIR_SETTING_PROXY_GID;
+	if (reason == WEIR_REASON_OWNER_GROUP && !(f->pod.flags & WEIR_POD_GROUPS_INCLUDE))
+		return WEIR_LIST_GROUP_EXCLUDE;
+	if (reason == WEIR_REASON_FAMILY_OFF && f->sources[WEIR_SETTING_FAMILIES])
+		return WEIR_SETTING_FAMILIES;
+	if (reason == WEIR_REASON_LOOPBACK && f->sources[WEIR_SETTING_LOOPBACK] &&
+	    q->direction == WEIR_OUTBOUND && weir_addr_is_loopback(&q->to))
+		return WEIR_SETTING_LOOPBACK;
 	return q->direction == WEIR_OUTBOUND ? origins[reason].outbound : origins[reason].inbound;
 }
 

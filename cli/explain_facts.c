@@ -46,23 +46,52 @@ static int list_has_addr(int fd, const struct pod_entry *pod, enum weir_list lis
 	return has_key(fd, &key);
 }
 
+static int list_has_id(int fd, const struct pod_entry *pod, enum weir_list list, uint32_t id)
+{
+	struct weir_id_entry key = {
+		.netns_cookie = pod->cookie,
+		.generation = pod->policy.generation,
+		.list = list,
+		.id = id,
+	};
+
+	return has_key(fd, &key);
+}
+
 static int ask_list(const char *bpf_dir, const struct explain_list *l,
 		    const struct explain_query *q, const struct pod_entry *pod,
 		    const char **ret_map)
 {
-	bool port = l->subject == EXPLAIN_PORT;
-	const char *name = port ? "weir_ports" : "weir_cidrs";
+	static const struct {
+		const char *name;
+		uint32_t key_size;
+	} maps[] = {
+		[EXPLAIN_PORT] = { "weir_ports", sizeof(struct weir_port_entry) },
+		[EXPLAIN_TO] = { "weir_cidrs", sizeof(struct weir_cidr_entry) },
+		[EXPLAIN_FROM] = { "weir_cidrs", sizeof(struct weir_cidr_entry) },
+		[EXPLAIN_UID] = { "weir_ids", sizeof(struct weir_id_entry) },
+		[EXPLAIN_GID] = { "weir_ids", sizeof(struct weir_id_entry) },
+	};
+	const char *name = maps[l->subject].name;
 	_cleanup_close_ int fd =
-		maps_open(bpf_dir, name,
-			  port ? sizeof(struct weir_port_entry) : sizeof(struct weir_cidr_entry),
-			  sizeof(struct weir_present));
+		maps_open(bpf_dir, name, maps[l->subject].key_size, sizeof(struct weir_present));
 
 	*ret_map = name;
 	if (fd < 0)
 		return fd;
-	if (port)
+	switch (l->subject) {
+	case EXPLAIN_PORT:
 		return list_has_port(fd, pod, l->list, q->port);
-	return list_has_addr(fd, pod, l->list, l->subject == EXPLAIN_TO ? &q->to : &q->from);
+	case EXPLAIN_TO:
+		return list_has_addr(fd, pod, l->list, &q->to);
+	case EXPLAIN_FROM:
+		return list_has_addr(fd, pod, l->list, &q->from);
+	case EXPLAIN_UID:
+		return list_has_id(fd, pod, l->list, q->uid);
+	case EXPLAIN_GID:
+		return list_has_id(fd, pod, l->list, q->gid);
+	}
+	return -EINVAL;
 }
 
 static int ask_local(const char *bpf_dir, const struct explain_query *q,

@@ -13,13 +13,19 @@ const struct explain_list explain_lists[] = {
 	{ WEIR_LIST_OUT_PORT_INCLUDE, WEIR_POD_OUT_PORTS, OUT, EXPLAIN_PORT },
 	{ WEIR_LIST_OUT_CIDR_EXCLUDE, WEIR_POD_OUT_CIDRS_EXCLUDE, OUT, EXPLAIN_TO },
 	{ WEIR_LIST_OUT_CIDR_INCLUDE, WEIR_POD_OUT_CIDRS, OUT, EXPLAIN_TO },
+	{ WEIR_LIST_DNS_SERVER, WEIR_POD_DNS, OUT, EXPLAIN_TO },
+	{ WEIR_LIST_PROXY_UID, WEIR_POD_PROXY_UIDS, OUT, EXPLAIN_UID },
+	{ WEIR_LIST_PROXY_GID, WEIR_POD_PROXY_GIDS, OUT, EXPLAIN_GID },
+	{ WEIR_LIST_GROUP_INCLUDE, WEIR_POD_GROUPS_INCLUDE, OUT, EXPLAIN_GID },
+	{ WEIR_LIST_GROUP_EXCLUDE, WEIR_POD_GROUPS_EXCLUDE, OUT, EXPLAIN_GID },
 	{ WEIR_LIST_IN_PORT_EXCLUDE, WEIR_POD_IN_PORTS_EXCLUDE, IN, EXPLAIN_PORT },
 	{ WEIR_LIST_IN_PORT_INCLUDE, WEIR_POD_IN_PORTS, IN, EXPLAIN_PORT },
 	{ WEIR_LIST_IN_SOURCE_EXCLUDE, WEIR_POD_IN_SOURCES_EXCLUDE, IN, EXPLAIN_FROM },
+	/* TPROXY asks the inbound rules about what the proxy sends over lo. */
+	{ WEIR_LIST_IN_PORT_EXCLUDE, WEIR_POD_TPROXY, OUT, EXPLAIN_PORT },
+	{ WEIR_LIST_IN_PORT_INCLUDE, WEIR_POD_TPROXY, OUT, EXPLAIN_PORT },
 };
 const size_t explain_lists_n = ARRAY_SIZE(explain_lists);
-
-_Static_assert(ARRAY_SIZE(explain_lists) == WEIR_LIST_IN_SOURCE_EXCLUDE, "a list is missing");
 
 static void set_loopback(struct weir_addr *addr, bool v6)
 {
@@ -53,6 +59,11 @@ void explain_set_inbound_to(struct explain_query *q, const struct weir_addr *ip4
 		weir_addr_from_v4(&q->to, 0);
 }
 
+static uint8_t proxy_id(bool first, bool later)
+{
+	return first ? WEIR_ID_PROXY_FIRST : later ? WEIR_ID_PROXY_LATER : WEIR_ID_NOT_PROXY;
+}
+
 static struct weir_answer decide_outbound(const struct explain_query *q,
 					  const struct explain_facts *f)
 {
@@ -60,15 +71,25 @@ static struct weir_answer decide_outbound(const struct explain_query *q,
 	struct weir_connect c = {
 		.port = q->port,
 		.has_owner = 1,
-		.uid_is_proxy = (pod->flags & WEIR_POD_PROXY_UID) && q->uid == pod->proxy_uid,
-		.gid_is_proxy = (pod->flags & WEIR_POD_PROXY_GID) && q->gid == pod->proxy_gid,
+		.udp = q->udp,
+		.uid_is_proxy =
+			proxy_id((pod->flags & WEIR_POD_PROXY_UID) && q->uid == pod->proxy_uid,
+				 f->listed[WEIR_LIST_PROXY_UID]),
+		.gid_is_proxy =
+			proxy_id((pod->flags & WEIR_POD_PROXY_GID) && q->gid == pod->proxy_gid,
+				 f->listed[WEIR_LIST_PROXY_GID]),
 		.port_excluded = f->listed[WEIR_LIST_OUT_PORT_EXCLUDE],
 		.port_included = f->listed[WEIR_LIST_OUT_PORT_INCLUDE],
 		.cidr_excluded = f->listed[WEIR_LIST_OUT_CIDR_EXCLUDE],
 		.cidr_included = f->listed[WEIR_LIST_OUT_CIDR_INCLUDE],
+		.group_included = f->listed[WEIR_LIST_GROUP_INCLUDE],
+		.group_excluded = f->listed[WEIR_LIST_GROUP_EXCLUDE],
+		.dns_server = f->listed[WEIR_LIST_DNS_SERVER],
+		.in_port_excluded = f->listed[WEIR_LIST_IN_PORT_EXCLUDE],
+		.in_port_included = f->listed[WEIR_LIST_IN_PORT_INCLUDE],
 	};
 
-	weir_connect_set_addrs(&c, &q->from, &q->to, f->local);
+	weir_connect_set_addrs(&c, pod, &q->from, &q->to, f->local);
 	return weir_decide_outbound(pod, &c);
 }
 
@@ -89,9 +110,11 @@ static struct weir_answer decide_inbound(const struct explain_query *q,
 
 struct weir_answer explain_decide(const struct explain_query *q, const struct explain_facts *f)
 {
+	if (q->direction == OUT)
+		return decide_outbound(q, f);
 	if (q->udp)
 		return WEIR_GO_DIRECT(NOT_TCP);
-	return q->direction == OUT ? decide_outbound(q, f) : decide_inbound(q, f);
+	return decide_inbound(q, f);
 }
 
 void explain_landing(const struct explain_query *q, const struct weir_answer *answer,
@@ -102,6 +125,6 @@ void explain_landing(const struct explain_query *q, const struct weir_answer *an
 	if (answer->verdict != WEIR_REDIRECT)
 		return;
 	ret->port = answer->port;
-	if (q->direction == OUT)
+	if (q->direction == OUT && !answer->in_place)
 		set_loopback(&ret->addr, !weir_addr_is_v4(&q->to));
 }

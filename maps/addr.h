@@ -102,6 +102,15 @@ WEIR_INLINE int weir_addr_is_loopback(const struct weir_addr *addr)
 	return (weir_addr_is_v4(addr) && addr->ip[12] == 127) || weir_addr_is_v6_low(addr, 1);
 }
 
+/* Is this IPv4 address within net/bits? bits 0 holds everything. */
+WEIR_INLINE int weir_addr_in_v4(const struct weir_addr *addr, const __u8 net[4], __u8 bits)
+{
+	__u32 a = (__u32)addr->ip[12] << 24 | addr->ip[13] << 16 | addr->ip[14] << 8 | addr->ip[15];
+	__u32 n = (__u32)net[0] << 24 | net[1] << 16 | net[2] << 8 | net[3];
+
+	return weir_addr_is_v4(addr) && !((__u64)(a ^ n) >> (32 - (bits & 63)));
+}
+
 /* The kernel refuses a TCP connect() to these with ENETUNREACH before any rule is asked. */
 WEIR_INLINE int weir_addr_is_multicast(const struct weir_addr *addr)
 {

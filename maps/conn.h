@@ -20,6 +20,8 @@ enum weir_conn_flag {
 	WEIR_CONN_OPENED = 1 << 4, /* counted as opened */
 	WEIR_CONN_LISTED = 1 << 5, /* a listener, in weir_listeners */
 	WEIR_CONN_PUBLISHED = 1 << 6, /* has an entry in weir_origdst until it is claimed */
+	WEIR_CONN_IN_PLACE = 1 << 7, /* its SYN bears the dialled address, and must not be judged as
+					one from outside; if REDIRECTED, proxy_port takes it */
 };
 
 /* In weir_conn.sent, received and retransmitted: no more will be folded. */

@@ -4,7 +4,8 @@
  *
  * Written when the SYN of a redirected connection leaves (sockops TCP_CONNECT_CB: both ports are
  * known), claimed and deleted when the proxy's end of it is established. An entry therefore lives
- * for one handshake; a connection that fails deletes its own.
+ * for one handshake; a connection that fails deletes its own. In TPROXY mode the SYNs that the
+ * proxy sends over lo are looked up too: whose they are is known at connect() alone.
  *
  * weir_listeners: which socket of this pod listens on that port? A SOCKHASH, so that the kernel
  * drops a socket that closes. SO_REUSEPORT makes several per port (Envoy: one a worker); each has
@@ -23,7 +24,8 @@ struct weir_origdst_key {
 
 struct weir_origdst {
 	struct weir_endpoint dialled;
-	__u32 pad;
+	__u16 steer_to; /* TPROXY: the listener that takes the SYN, 0: who listens where it goes */
+	__u16 pad;
 	__u64 socket_cookie; /* the client's socket: it deletes no entry but its own */
 };
 

@@ -95,9 +95,8 @@ struct weir_pod {
 	__u16 inbound_port;
 	__u16 tunnel_port; /* never redirected inbound nor on lo; 0: none */
 	__u16 dns_port; /* where the proxy answers queries; 0 unless WEIR_POD_DNS */
-	__u8 loopback_net[4]; /* what Istio's rules call loopback in IPv4: 127.0.0.1/32 by default
-			       */
-	__u8 loopback_bits; /* 8..32 */
+	__u8 loopback_net[4]; /* what Istio's rules call loopback in IPv4 */
+	__u8 loopback_bits; /* 8..32; 0: not set, 127.0.0.1 alone */
 	__u8 pad[3];
 	struct weir_addr ip4; /* source of redirected connections; :: when the pod has none */
 	struct weir_addr ip6;

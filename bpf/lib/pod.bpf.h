@@ -22,6 +22,13 @@ static __always_inline int pod_has_addr(__u64 netns_cookie, const struct weir_ad
 	return bpf_map_lookup_elem(&weir_local, &key) != 0;
 }
 
+/* Is this one of the ports that the proxy listens on? */
+static __always_inline int pod_listens_on(const struct weir_pod *pod, __u16 port)
+{
+	return port == pod->inbound_port || port == pod->outbound_port ||
+	       ((pod->flags & WEIR_POD_DNS) && port == pod->dns_port);
+}
+
 struct owner {
 	__u32 uid;
 	__u32 gid;

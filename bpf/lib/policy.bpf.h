@@ -33,4 +33,17 @@ static __always_inline int policy_has_addr(const struct weir_pod *pod, __u64 coo
 	return bpf_map_lookup_elem(&weir_cidrs, &key) != 0;
 }
 
+static __always_inline int policy_has_id(const struct weir_pod *pod, __u64 cookie,
+					 enum weir_list list, __u32 id)
+{
+	struct weir_id_entry key = {
+		.netns_cookie = cookie,
+		.generation = pod->generation,
+		.list = list,
+		.id = id,
+	};
+
+	return bpf_map_lookup_elem(&weir_ids, &key) != 0;
+}
+
 #endif

@@ -50,6 +50,7 @@ static void check_case(struct decide_case *c)
 	assert_int_equal(c->answer.verdict, want.verdict);
 	assert_int_equal(c->answer.reason, want.reason);
 	assert_int_equal(c->answer.port, want.port);
+	assert_int_equal(c->answer.in_place, want.in_place);
 }
 
 static const struct weir_pod base = {
@@ -73,7 +74,11 @@ static void set_connect(struct weir_connect *c, unsigned int bits)
 				 &c->port_excluded,
 				 &c->port_included,
 				 &c->cidr_excluded,
-				 &c->cidr_included };
+				 &c->cidr_included,
+				 &c->udp,
+				 &c->dns_server,
+				 &c->group_excluded,
+				 &c->in_port_excluded };
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		*fields[i] = bits >> i & 1;
@@ -83,18 +88,24 @@ static void outbound(void **state)
 {
 	static const __u32 flags[] = { WEIR_POD_IPV4 | WEIR_POD_IPV6 | WEIR_POD_OUT_ALL,
 				       WEIR_POD_IPV4 | WEIR_POD_OUT_CIDRS | WEIR_POD_OUT_LOOPBACK,
-				       WEIR_POD_IPV6 | WEIR_POD_OUT_PORTS };
+				       WEIR_POD_IPV6 | WEIR_POD_OUT_PORTS,
+				       WEIR_POD_IPV4 | WEIR_POD_DNS | WEIR_POD_TPROXY |
+					       WEIR_POD_IN_ALL | WEIR_POD_GROUPS_EXCLUDE |
+					       WEIR_POD_PROXY_UID };
+	static const __u16 ports[] = { 80, 53, 15008 };
 
 	(void)state;
 	for (int rules = WEIR_RULES_ISTIO; rules <= WEIR_RULES_LINKERD; rules++)
 		for (size_t f = 0; f < sizeof(flags) / sizeof(flags[0]); f++)
-			for (unsigned int bits = 0; bits < 1 << 12; bits++) {
+			for (unsigned int bits = 0; bits < 1 << 16; bits++) {
 				struct decide_case c = { .pod = base };
 
 				c.pod.rules = (enum weir_rules)rules;
 				c.pod.flags = flags[f];
-				c.connect.port = bits & 1 ? 15008 : 80;
+				c.connect.port = ports[bits % 3];
 				set_connect(&c.connect, bits);
+				if (bits & 2) /* and not the first */
+					c.connect.uid_is_proxy *= WEIR_ID_PROXY_LATER;
 				check_case(&c);
 			}
 }

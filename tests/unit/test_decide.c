@@ -125,7 +125,7 @@ static struct weir_answer ask(const struct policy *p, const struct outbound *o)
 	};
 
 	/* ::6 is an address of lo in every pod with IPv6 rules, as ::1 is */
-	weir_connect_set_addrs(&c, &src, &dst, local || weir_addr_is_v6_low(&dst, 6));
+	weir_connect_set_addrs(&c, &p->pod, &src, &dst, local || weir_addr_is_v6_low(&dst, 6));
 	return weir_decide_outbound(&p->pod, &c);
 }
 
