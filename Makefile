@@ -23,7 +23,7 @@ WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototyp
 ALL_CFLAGS = -std=gnu11 $(WARN) -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -I. -I$(B) $(CFLAGS)
 BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -I. \
 	     -I/usr/include/$(shell $(CC) -dumpmachine)
-LIBS    := -lbpf -lelf -lz -ljansson -lmicrohttpd
+LIBS    := -lbpf -lelf -lz -ljansson -lyaml -lmicrohttpd
 
 # Everything that attaches to kubepods and lives once, what is loaded once for each pod, and what a
 # command loads that lists connections.
@@ -39,7 +39,8 @@ obj    = $(patsubst %.c,$(B)/%.o,$(1))
 
 # Testable without a kernel: what the unit tests are linked with.
 PURE := $(BASE) $(filter agent/pod.c agent/object.c agent/workload.c agent/annotations.c \
-	agent/policy.c agent/policy_istio.c agent/policy_linkerd.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c,$(CLI))
+	agent/go_text.c agent/lists.c agent/init_args.c agent/proxy_config.c agent/istio_inputs.c \
+	agent/policy%.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c,$(CLI))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all demo check check-unit check-style bench install clean clean-lab docs
@@ -108,6 +109,11 @@ $(B)/tests/test_%: $(B)/san/tests/unit/test_%.o $(B)/san/libpure.a
 	@mkdir -p $(@D)
 	$(CC) $(SAN) -o $@ $^ -lcmocka $(LIBS)
 
+# A pod as JSON in, what it compiles to as JSON out: for tests that compare, and for people.
+$(B)/tests/policy-dump: $(B)/san/tests/unit/policy_dump.o $(B)/san/libpure.a
+	@mkdir -p $(@D)
+	$(CC) $(SAN) -o $@ $^ $(LIBS)
+
 # Tests that run inside BPF: a skeleton for each.
 $(B)/tests/%.skel.h: tests/bpf/%.bpf.c $(wildcard bpf/*.h bpf/lib/*.h maps/*.h tests/bpf/*.h) | $(SETUP)
 	@mkdir -p $(@D)
@@ -120,7 +126,7 @@ $(B)/tests/test_bpf_%: tests/bpf/test_%.c $(B)/tests/%.skel.h
 BPF_TESTS := $(patsubst tests/bpf/test_%.c,$(B)/tests/test_bpf_%,$(wildcard tests/bpf/test_*.c))
 UNIT_BINS := $(UNIT:%=$(B)/tests/%)
 
-tests: all $(B)/tests/probe $(B)/metrics-doc $(UNIT_BINS) $(BPF_TESTS)
+tests: all $(B)/tests/probe $(B)/tests/policy-dump $(B)/metrics-doc $(UNIT_BINS) $(BPF_TESTS)
 
 check: tests
 	-@scripts/fetch-envoy > /dev/null

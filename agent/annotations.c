@@ -1,476 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parsers of annotation values, from Go's library functions at the top to the meshes' lists. */
+/* The meshes' lists and words, from the text to struct lists. */
 #include "agent/annotations.h"
 
+#include "agent/go_text.h"
 #include "base/buf.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
-#define RUNE_ERROR	     0xfffd
-#define fail(ret_error, ...) (*(ret_error) = xasprintf(__VA_ARGS__), -EINVAL)
-
-/* The character at s and its width; RUNE_ERROR of width 1 where s is not UTF-8. */
-static uint32_t rune_at(const char *text, size_t *ret_width)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	const unsigned char *s = (const unsigned char *)text;
-	size_t n = *s < 0x80 ? 1 : *s < 0xc2 || *s > 0xf4 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : 4;
-	uint32_t rune = n == 1 ? *s : *s & (0x7f >> n);
-
-	for (size_t i = 1; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			n = 0; /* also at the end of the text: NUL is no continuation */
-		else
-			rune = rune << 6 | (s[i] & 0x3f);
-	}
-	if (!n || rune < least[n] || rune > 0x10ffff || (rune >= 0xd800 && rune < 0xe000)) {
-		*ret_width = 1;
-		return RUNE_ERROR;
-	}
-	*ret_width = n;
-	return rune;
-}
-
-struct span {
-	uint32_t lo, hi;
-};
-
-static bool within(uint32_t rune, const struct span *spans, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (rune >= spans[i].lo && rune <= spans[i].hi)
-			return true;
-	return false;
-}
-
-/*
- * What strconv.IsPrint denies: controls, formats, spaces, private use. Characters that Unicode has
- * not assigned count as printable here and not in Go.
- */
-/* clang-format off */
-static const struct span unprintable[] = {
-	{ 0, 0x1f }, { 0x7f, 0xa0 }, { 0xad, 0xad }, { 0x600, 0x605 }, { 0x61c, 0x61c },
-	{ 0x6dd, 0x6dd }, { 0x70f, 0x70f }, { 0x890, 0x891 }, { 0x8e2, 0x8e2 }, { 0x1680, 0x1680 },
-	{ 0x180e, 0x180e }, { 0x2000, 0x200f }, { 0x2028, 0x202f }, { 0x205f, 0x206f },
-	{ 0x3000, 0x3000 }, { 0xd800, 0xf8ff }, { 0xfeff, 0xfeff }, { 0xfff0, 0xfffb },
-	{ 0xfffe, 0xffff }, { 0x110bd, 0x110bd }, { 0x110cd, 0x110cd }, { 0x1d173, 0x1d17a },
-	{ 0xe0000, 0xe00ff }, { 0xe01f0, 0x10ffff },
-};
-static const struct span spaces[] = {
-	{ '\t', '\r' }, { ' ', ' ' }, { 0x85, 0x85 }, { 0xa0, 0xa0 }, { 0x1680, 0x1680 },
-	{ 0x2000, 0x200a }, { 0x2028, 0x2029 }, { 0x202f, 0x202f }, { 0x205f, 0x205f },
-	{ 0x3000, 0x3000 },
-};
-/* clang-format on */
-
-static void quote_unprintable(struct buf *b, uint32_t rune)
-{
-	static const char letters[] = "abtnvfr"; /* from 7 on */
-
-	if (rune >= 7 && rune <= 13)
-		buf_printf(b, "\\%c", letters[rune - 7]);
-	else if (rune < ' ' || rune == 0x7f)
-		buf_printf(b, "\\x%02x", rune);
-	else
-		buf_printf(b, rune < 0x10000 ? "\\u%04x" : "\\U%08x", rune);
-}
-
-static char *quote_n(const char *s, size_t len)
-{
-	_cleanup_free_ char *text = xasprintf("%.*s", (int)len, s);
-	struct buf b = { 0 };
-	size_t width;
-
-	buf_str(&b, "\"");
-	for (s = text; *s; s += width) {
-		uint32_t rune = rune_at(s, &width);
-
-		if (rune == RUNE_ERROR && width == 1)
-			buf_printf(&b, "\\x%02x", (unsigned char)*s);
-		else if (rune == '"' || rune == '\\')
-			buf_printf(&b, "\\%c", (char)rune);
-		else if (within(rune, unprintable, ARRAY_SIZE(unprintable)))
-			quote_unprintable(&b, rune);
-		else
-			buf_add(&b, s, width);
-	}
-	buf_str(&b, "\"");
-	return b.data;
-}
-
-char *go_quote(const char *text)
-{
-	return quote_n(text, strlen(text));
-}
-
-char *go_trim_space(const char *text)
-{
-	const char *first = NULL, *last = NULL;
-	size_t width;
-
-	for (const char *s = text; *s; s += width)
-		if (!within(rune_at(s, &width), spaces, ARRAY_SIZE(spaces))) {
-			first = first ?: s;
-			last = s + width;
-		}
-	return first ? xasprintf("%.*s", (int)(last - first), first) : xstrdup("");
-}
-
-static int number_error(const char *function, const char *text, const char *error, char **ret_error)
-{
-	_cleanup_free_ char *quoted = go_quote(text);
-
-	return fail(ret_error, "strconv.%s: parsing %s: %s", function, quoted, error);
-}
-
-int go_parse_bool(const char *text, bool *ret, char **ret_error)
-{
-	static const char *const words[] = { "1", "t", "T", "TRUE",  "true",  "True",
-					     "0", "f", "F", "FALSE", "false", "False" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
-		if (strcmp(words[i], text))
-			continue;
-		*ret = i < ARRAY_SIZE(words) / 2;
-		return 0;
-	}
-	return ret_error ? number_error("ParseBool", text, "invalid syntax", ret_error) : -EINVAL;
-}
-
-int go_parse_uint(const char *text, unsigned int bits, uint64_t *ret, char **ret_error)
-{
-	uint64_t max = bits < 64 ? (1ULL << bits) - 1 : UINT64_MAX, n = 0;
-	const char *s = text;
-
-	do { /* the first bad character or the first excess decides, whichever comes first */
-		if (*s < '0' || *s > '9')
-			return number_error("ParseUint", text, "invalid syntax", ret_error);
-		if (n > (max - (uint64_t)(*s - '0')) / 10)
-			return number_error("ParseUint", text, "value out of range", ret_error);
-		n = n * 10 + (uint64_t)(*s - '0');
-	} while (*++s);
-	*ret = n;
-	return 0;
-}
-
-/* Why an address is none: Go shows the part of it, at..end, at which it gave up. */
-struct addr_error {
-	const char *msg; /* NULL: no error */
-	const char *at;
-	const char *end;
-};
-
-#define ADDR_OK ((struct addr_error){ .msg = NULL })
-
-static struct addr_error stops(const char *msg, const char *at, const char *end)
-{
-	return (struct addr_error){ .msg = msg, .at = at, .end = end };
-}
-
-static struct addr_error says(const char *msg)
-{
-	return stops(msg, NULL, NULL);
-}
-
-static struct addr_error parse_v4(const char *start, const char *end, uint8_t ret[4])
-{
-	unsigned int value = 0, digits = 0, pos = 0;
-
-	for (const char *s = start; s < end; s++) {
-		if (*s == '.') {
-			if (s == start || s == end - 1 || s[-1] == '.')
-				return stops("IPv4 field must have at least one digit", s, end);
-			if (pos == 3)
-				return says("IPv4 address too long");
-			ret[pos++] = (uint8_t)value;
-			value = digits = 0;
-			continue;
-		}
-		if (*s < '0' || *s > '9')
-			return stops("unexpected character", s, end);
-		if (digits++ == 1 && !value)
-			return says("IPv4 field has octet with leading zero");
-		value = value * 10 + (unsigned int)(*s - '0');
-		if (value > 255)
-			return says("IPv4 field has value >255");
-	}
-	if (pos < 3)
-		return says("IPv4 address too short");
-	ret[3] = (uint8_t)value;
-	return ADDR_OK;
-}
-
-static int hex_digit(char c)
-{
-	return c >= '0' && c <= '9'   ? c - '0'
-	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
-	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
-				      : -1;
-}
-
-/* Up to four hexadecimal digits at *s, which moves behind them. */
-static struct addr_error parse_group(const char **s, const char *end, uint8_t ret[2])
-{
-	const char *start = *s;
-	unsigned int value = 0;
-
-	for (; *s < end && hex_digit(**s) >= 0; (*s)++) {
-		if (*s - start > 3)
-			return stops("each group must have 4 or less digits", start, end);
-		value = value << 4 | (unsigned int)hex_digit(**s);
-	}
-	if (*s == start)
-		return stops("each colon-separated field must have at least one digit", start, end);
-	ret[0] = (uint8_t)(value >> 8);
-	ret[1] = (uint8_t)value;
-	return ADDR_OK;
-}
-
-static const char misplaced_v4[] =
-	"embedded IPv4 address must replace the final 2 fields of the address";
-static const char too_many_fields[] =
-	"too many hex fields to fit an embedded IPv4 at the end of the address";
-
-static struct addr_error parse_embedded_v4(const char *s, const char *end, int ellipsis, int i,
-					   uint8_t ip[16])
-{
-	if (ellipsis < 0 && i != 12)
-		return stops(misplaced_v4, s, end);
-	return i + 4 > 16 ? stops(too_many_fields, s, end) : parse_v4(s, end, ip + i);
-}
-
-/* The colon after a group; *ellipsis is where "::" was found. */
-static struct addr_error parse_colon(const char **s, const char *end, int *ellipsis, int i)
-{
-	if (**s != ':')
-		return stops("unexpected character, want colon", *s, end);
-	if (end - *s == 1)
-		return stops("colon must be followed by more characters", *s, end);
-	if (*++*s != ':')
-		return ADDR_OK;
-	if (*ellipsis >= 0)
-		return stops("multiple :: in address", *s, end);
-	*ellipsis = i;
-	++*s;
-	return ADDR_OK;
-}
-
-static struct addr_error expand_ellipsis(uint8_t ip[16], int ellipsis, int i)
-{
-	if (i == 16 && ellipsis >= 0)
-		return says("the :: must expand to at least one field of zeros");
-	if (i < 16 && ellipsis < 0)
-		return says("address string too short");
-	if (i < 16) {
-		memmove(ip + ellipsis + 16 - i, ip + ellipsis, (size_t)(i - ellipsis));
-		memset(ip + ellipsis, 0, (size_t)(16 - i));
-	}
-	return ADDR_OK;
-}
-
-static struct addr_error parse_v6(const char *s, const char *end, uint8_t ip[16])
-{
-	struct addr_error error;
-	int ellipsis = -1, i = 0;
-
-	if (end - s >= 2 && s[0] == ':' && s[1] == ':') {
-		ellipsis = 0;
-		s += 2;
-	}
-	while (i < 16 && !(s == end && ellipsis == i)) { /* "::" may be the end */
-		const char *start = s;
-
-		error = parse_group(&s, end, ip + i);
-		if (error.msg)
-			return error;
-		if (s < end && *s == '.') {
-			error = parse_embedded_v4(start, end, ellipsis, i, ip);
-			return error.msg ? error : expand_ellipsis(ip, ellipsis, i + 4);
-		}
-		i += 2;
-		if (s == end)
-			break;
-		error = parse_colon(&s, end, &ellipsis, i);
-		if (error.msg)
-			return error;
-	}
-	if (s < end)
-		return stops("trailing garbage after address", s, end);
-	return expand_ellipsis(ip, ellipsis, i);
-}
-
-/* netip.ParseAddr of s..end. *ret_zone: an IPv6 zone is there, as in fe80::1%eth0. */
-static struct addr_error parse_addr(const char *s, const char *end, uint8_t ip[16], bool *ret_v4,
-				    bool *ret_zone)
-{
-	const char *p = s, *zone = memchr(s, '%', (size_t)(end - s));
-
-	while (p < end && *p != '.' && *p != ':' && *p != '%')
-		p++;
-	*ret_v4 = p < end && *p == '.';
-	*ret_zone = zone;
-	if (p == end)
-		return says("unable to parse IP");
-	if (*ret_v4) {
-		memcpy(ip, (uint8_t[12]){ [10] = 0xff, [11] = 0xff }, 12);
-		return parse_v4(s, end, ip + 12);
-	}
-	if (*p == '%')
-		return says("missing IPv6 address");
-	if (zone && zone + 1 == end)
-		return says("zone must be a non-empty string");
-	return parse_v6(s, zone ?: end, ip);
-}
-
-static int prefix_error(const char *text, const char *msg, char **ret_error)
-{
-	_cleanup_free_ char *quoted = go_quote(text);
-
-	return fail(ret_error, "netip.ParsePrefix(%s): %s", quoted, msg);
-}
-
-static int addr_error(const char *text, const char *slash, const struct addr_error *error,
-		      char **ret_error)
-{
-	_cleanup_free_ char *in = quote_n(text, (size_t)(slash - text)), *at = NULL, *msg = NULL;
-
-	if (error->at < error->end)
-		at = quote_n(error->at, (size_t)(error->end - error->at));
-	msg = xasprintf("ParseAddr(%s): %s%s%s%s", in, error->msg, at ? " (at " : "", at ?: "",
-			at ? ")" : "");
-	return prefix_error(text, msg, ret_error);
-}
-
-int go_parse_prefix(const char *text, struct weir_addr *ret_addr, unsigned int *ret_bits,
-		    bool *ret_v4, char **ret_error)
-{
-	const char *slash = strrchr(text, '/'), *bits = slash ? slash + 1 : NULL;
-	_cleanup_free_ char *ignored = NULL, *quoted = NULL, *msg = NULL;
-	struct addr_error error;
-	struct weir_addr addr;
-	bool v4, zone;
-	uint64_t n;
-
-	if (!slash)
-		return prefix_error(text, "no '/'", ret_error);
-	error = parse_addr(text, slash, addr.ip, &v4, &zone);
-	if (error.msg)
-		return addr_error(text, slash, &error, ret_error);
-	if (zone)
-		return prefix_error(text, "IPv6 zones cannot be present in a prefix", ret_error);
-	if ((bits[0] == '0' && bits[1]) || go_parse_uint(bits, 63, &n, &ignored) < 0) {
-		quoted = go_quote(bits);
-		msg = xasprintf("bad bits after slash: %s", quoted);
-		return prefix_error(text, msg, ret_error);
-	}
-	if (n > (v4 ? 32 : 128))
-		return prefix_error(text, "prefix length out of range", ret_error);
-	*ret_addr = addr;
-	*ret_bits = (unsigned int)n;
-	*ret_v4 = v4;
-	return 0;
-}
-
-void lists_free(struct lists *lists)
-{
-	free(lists->ports);
-	free(lists->cidrs);
-	*lists = (struct lists){ 0 };
-}
-
-void lists_add_port(struct lists *lists, enum weir_list list, uint16_t lo, uint16_t hi)
-{
-	size_t n = lists->n_ports++;
-
-	lists->ports = xrealloc(lists->ports, (n + 1) * sizeof(*lists->ports));
-	lists->ports[n] = (struct port_range){ .list = list, .lo = lo, .hi = hi };
-}
-
-static void clear_bits(struct weir_addr *addr, unsigned int from)
-{
-	for (unsigned int i = from; i < 128; i++)
-		addr->ip[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
-}
-
-static void add_masked(struct lists *lists, enum weir_list list, const struct weir_addr *addr,
-		       unsigned int bits)
-{
-	size_t n = lists->n_cidrs++;
-
-	lists->cidrs = xrealloc(lists->cidrs, (n + 1) * sizeof(*lists->cidrs));
-	lists->cidrs[n] = (struct cidr){ .list = list, .addr = *addr, .bits = (uint8_t)bits };
-	clear_bits(&lists->cidrs[n].addr, bits);
-}
-
-void lists_add_cidr(struct lists *lists, enum weir_list list, const struct weir_addr *addr,
-		    unsigned int bits, bool v4)
-{
-	struct weir_addr v4_block = { { [10] = 0xff, [11] = 0xff } }, part = v4_block;
-	struct weir_addr masked = *addr;
-
-	clear_bits(&masked, bits);
-	clear_bits(&part, bits);
-	if (v4 || !weir_addr_equal(&masked, &part)) {
-		if (v4 || !(bits > 96 && weir_addr_is_v4(&masked)))
-			add_masked(lists, list, addr, bits);
-		return;
-	}
-	/* The prefix holds the IPv4 block, so all but the block is added, in halves: ::/0 gives 96.
-	 */
-	for (unsigned int bit = bits; bit < 96; bit++) {
-		part = v4_block;
-		part.ip[bit / 8] ^= (uint8_t)(0x80 >> bit % 8);
-		add_masked(lists, list, &part, bit + 1);
-	}
-}
-
-static int compare_ports(const void *a, const void *b)
-{
-	const struct port_range *x = a, *y = b;
-
-	return x->list != y->list ? (int)x->list - (int)y->list : x->lo - y->lo;
-}
-
-static int compare_cidrs(const void *a, const void *b)
-{
-	const struct cidr *x = a, *y = b;
-	int order = memcmp(&x->addr, &y->addr, sizeof(x->addr));
-
-	if (x->list != y->list)
-		return (int)x->list - (int)y->list;
-	return order ? order : x->bits - y->bits;
-}
-
-void lists_normalize(struct lists *lists)
-{
-	size_t n = 0;
-
-	if (lists->n_ports)
-		qsort(lists->ports, lists->n_ports, sizeof(*lists->ports), compare_ports);
-	for (size_t i = 0; i < lists->n_ports; i++) {
-		struct port_range *range = &lists->ports[i], *last = &lists->ports[n ? n - 1 : 0];
-
-		if (!n || last->list != range->list || range->lo > last->hi + 1)
-			lists->ports[n++] = *range;
-		else if (range->hi > last->hi)
-			last->hi = range->hi;
-	}
-	lists->n_ports = n;
-	n = 0;
-	if (lists->n_cidrs)
-		qsort(lists->cidrs, lists->n_cidrs, sizeof(*lists->cidrs), compare_cidrs);
-	for (size_t i = 0; i < lists->n_cidrs; i++)
-		if (!n || compare_cidrs(&lists->cidrs[n - 1], &lists->cidrs[i]))
-			lists->cidrs[n++] = lists->cidrs[i];
-	lists->n_cidrs = n;
-}
+/* More members than any list of groups needs; a range of all groups would be four milliards. */
+#define MAX_GROUPS 1024
+/* Istio's limit: all included groups stand in one rule. */
+#define MAX_GROUPS_INCLUDE 64
 
 /* Istio's wrapping; takes reason. */
 static int invalid(const char *key, const char *value, char *reason, char **ret_error)
 {
 	*ret_error = xasprintf("invalid value '%s' for annotation '%s': %s", value, key, reason);
+	free(reason);
+	return -EINVAL;
+}
+
+/* The same, for what is no annotation as well. */
+static int invalid_at(const struct istio_key *k, const char *value, char *reason, char **ret_error)
+{
+	if (!k->where)
+		return invalid(k->key, value, reason, ret_error);
+	*ret_error = xasprintf("invalid value '%s' for %s: %s", value, k->where, reason);
 	free(reason);
 	return -EINVAL;
 }
@@ -485,12 +42,36 @@ static char *next_item(const char **rest)
 	return xasprintf("%.*s", (int)len, s);
 }
 
+/* The next item as istio-iptables has it: trimmed; NULL where there is none. */
+static char *next_argument(const char **rest)
+{
+	while (*rest) {
+		_cleanup_free_ char *item = next_item(rest);
+		char *text = go_trim_space(item);
+
+		if (*text)
+			return text;
+		free(text);
+	}
+	return NULL;
+}
+
+/* Of an annotation every item counts, of an argument only those that are not empty. */
+static char *next_of(const struct istio_key *k, const char **rest)
+{
+	if (k->where)
+		return next_argument(rest);
+	return *rest ? next_item(rest) : NULL;
+}
+
 /* The injector says twice which port it is, except of the status port. */
 static char *port_error(const struct istio_key *k, const char *value, const char *item,
 			const char *error)
 {
 	_cleanup_free_ char *quoted_value = go_quote(value), *quoted_item = go_quote(item);
 
+	if (k->where)
+		return xasprintf("failed parsing port %s: %s", quoted_item, error);
 	if (k->single)
 		return xasprintf("%s invalid: failed parsing port '%s': %s", k->name, item, error);
 	if (k->name)
@@ -509,12 +90,16 @@ int istio_ports_parse(const struct istio_key *k, const char *value, enum weir_li
 	const char *rest = all ? NULL : k->single ? value : *trimmed ? trimmed : NULL;
 	uint64_t port;
 
-	while (rest) {
-		_cleanup_free_ char *item = k->single ? xstrdup(value) : next_item(&rest);
-		_cleanup_free_ char *digits = go_trim_space(item), *error = NULL;
+	for (;;) {
+		_cleanup_free_ char *item = !k->single ? next_of(k, &rest)
+					    : rest     ? xstrdup(value)
+						       : NULL;
+		_cleanup_free_ char *digits = item ? go_trim_space(item) : NULL, *error = NULL;
 
+		if (!item)
+			break;
 		if (go_parse_uint(digits, 16, &port, &error) < 0)
-			return invalid(k->key, value, port_error(k, value, item, error), ret_error);
+			return invalid_at(k, value, port_error(k, value, item, error), ret_error);
 		lists_add_port(lists, list, (uint16_t)port, (uint16_t)port);
 		rest = k->single ? NULL : rest;
 	}
@@ -523,18 +108,20 @@ int istio_ports_parse(const struct istio_key *k, const char *value, enum weir_li
 }
 
 /* On an error, *ret_item is the item that is no prefix; both texts are owned by the caller. */
-static int add_cidrs(const char *rest, bool trim, enum weir_list list, struct lists *lists,
-		     bool *ret_loopback, char **ret_item, char **ret_error)
+static int add_cidrs(const struct istio_key *k, const char *rest, bool trim, enum weir_list list,
+		     struct lists *lists, bool *ret_loopback, char **ret_item, char **ret_error)
 {
 	struct weir_addr addr;
 	unsigned int bits;
 	bool v4;
 
 	*ret_loopback = false;
-	while (rest) {
-		_cleanup_free_ char *raw = next_item(&rest);
-		_cleanup_free_ char *item = trim ? go_trim_space(raw) : TAKE_PTR(raw);
+	for (;;) {
+		_cleanup_free_ char *raw = next_of(k, &rest);
+		_cleanup_free_ char *item = !raw ? NULL : trim ? go_trim_space(raw) : TAKE_PTR(raw);
 
+		if (!item)
+			return 0;
 		if (go_parse_prefix(item, &addr, &bits, &v4, ret_error) < 0) {
 			*ret_item = TAKE_PTR(item);
 			return -EINVAL;
@@ -542,7 +129,6 @@ static int add_cidrs(const char *rest, bool trim, enum weir_list list, struct li
 		*ret_loopback |= weir_addr_is_loopback(&addr);
 		lists_add_cidr(lists, list, &addr, v4 ? bits + 96 : bits, v4);
 	}
-	return 0;
 }
 
 int istio_cidrs_parse(const struct istio_key *k, const char *value, enum weir_list list,
@@ -552,11 +138,12 @@ int istio_cidrs_parse(const struct istio_key *k, const char *value, enum weir_li
 	const char *rest = all || !*value ? NULL : value;
 	_cleanup_free_ char *item = NULL, *error = NULL;
 
-	if (add_cidrs(rest, false, list, lists, ret_loopback, &item, &error) < 0)
-		return invalid(
-			k->key, value,
-			xasprintf("%s invalid: failed parsing cidr '%s': %s", k->name, item, error),
-			ret_error);
+	if (add_cidrs(k, rest, false, list, lists, ret_loopback, &item, &error) < 0)
+		return invalid_at(k, value,
+				  xasprintf("%s%sfailed parsing cidr '%s': %s",
+					    k->where ? "" : k->name,
+					    k->where ? "" : " invalid: ", item, error),
+				  ret_error);
 	*ret_all = all;
 	return 0;
 }
@@ -567,8 +154,8 @@ static char *interface_error(const char *name)
 	_cleanup_free_ char *quoted = go_quote(name);
 	const char *bad = name;
 
-	while (isalnum((unsigned char)*bad) || *bad == '_' ||
-	       (bad > name && (*bad == '.' || *bad == '-')))
+	while (bad == name ? isalpha((unsigned char)*bad)
+			   : isalnum((unsigned char)*bad) || (*bad && strchr("_.-", *bad)))
 		bad++;
 	if (!*name)
 		return xstrdup("empty interface name");
@@ -579,33 +166,171 @@ static char *interface_error(const char *name)
 	return NULL;
 }
 
-int istio_interfaces_parse(const char *key, const char *value, size_t *ret_n, char **ret_error)
+int istio_interfaces_parse(const struct istio_key *k, const char *value, enum weir_list list,
+			   struct lists *lists, char **ret_error)
 {
 	const char *rest = *value ? value : NULL;
-	size_t n = 0;
 
-	for (; rest; n++) {
-		_cleanup_free_ char *item = next_item(&rest), *name = go_trim_space(item);
-		char *error = interface_error(name);
+	for (;;) {
+		_cleanup_free_ char *item = next_of(k, &rest);
+		_cleanup_free_ char *name = item ? go_trim_space(item) : NULL;
+		char *error = name ? interface_error(name) : NULL;
 
 		if (error)
-			return invalid(key, value, error, ret_error);
+			return invalid_at(k, value, error, ret_error);
+		if (!name)
+			return 0;
+		lists_add_interface(lists, list, name);
 	}
+}
+
+int istio_port_parse(const struct istio_key *k, const char *value, uint16_t *ret, char **ret_error)
+{
+	_cleanup_free_ char *quoted = NULL, *error = NULL;
+	uint64_t port = 0;
+
+	if (go_parse_uint(value, 16, &port, &error) < 0 || !port) {
+		quoted = go_quote(value);
+		return invalid_at(k, value,
+				  xasprintf("failed parsing port %s: %s", quoted,
+					    error ?: "port 0 is no listener"),
+				  ret_error);
+	}
+	*ret = (uint16_t)port;
+	return 0;
+}
+
+/* NULL, or why text is no id, owned by the caller; (uid_t)-1 is nobody. */
+static char *id_error(const char *text, uint32_t *ret)
+{
+	_cleanup_free_ char *error = NULL;
+	uint64_t id;
+
+	if (go_parse_uint(text, 32, &id, &error) < 0)
+		return xasprintf("%s (a name is known inside of the container only)", error);
+	if (id == UINT32_MAX)
+		return xasprintf("%s is no id", text);
+	*ret = (uint32_t)id;
+	return NULL;
+}
+
+int istio_ids_parse(const struct istio_key *k, const char *value, enum weir_list list,
+		    struct lists *lists, int64_t *ret_first, char **ret_error)
+{
+	const char *rest = value;
+	int64_t first = -1;
+
+	for (;;) {
+		_cleanup_free_ char *item = next_argument(&rest);
+		char *error;
+		uint32_t id;
+
+		if (!item)
+			break;
+		error = id_error(item, &id);
+		if (error)
+			return invalid_at(k, value, error, ret_error);
+		if (first < 0)
+			first = id;
+		else if (id != first)
+			lists_add_id(lists, list, id);
+	}
+	*ret_first = first;
+	return 0;
+}
+
+/* NULL, or why text is neither a group nor a range of groups, owned by the caller. */
+static char *add_groups(const char *text, enum weir_list list, struct lists *lists)
+{
+	const char *dash = strchr(text, '-');
+	_cleanup_free_ char *lo = xasprintf("%.*s", dash ? (int)(dash - text) : INT32_MAX, text);
+	uint32_t from = 0, to = 0;
+	char *error = id_error(lo, &from);
+
+	if (!error)
+		error = id_error(dash ? dash + 1 : text, &to);
+	if (!error && to < from)
+		error = xasprintf("%s ends before it begins", text);
+	if (!error && to - from >= MAX_GROUPS)
+		error = xasprintf("%s has more than %d groups", text, MAX_GROUPS);
+	for (uint32_t id = from; !error && id <= to; id++)
+		lists_add_id(lists, list, id);
+	return error;
+}
+
+int istio_groups_parse(const struct istio_key *k, const char *value, enum weir_list list,
+		       struct lists *lists, size_t *ret_n, char **ret_error)
+{
+	const char *rest = value;
+	size_t n = 0;
+
+	for (;; n++) {
+		_cleanup_free_ char *item = next_argument(&rest);
+		char *error = item ? add_groups(item, list, lists) : NULL;
+
+		if (error)
+			return invalid_at(k, value, error, ret_error);
+		if (!item)
+			break;
+	}
+	if (list == WEIR_LIST_GROUP_INCLUDE && n > MAX_GROUPS_INCLUDE)
+		return invalid_at(k, value,
+				  xasprintf("number of owner groups whose outgoing traffic should "
+					    "be redirected to Envoy cannot exceed %d, got %zu",
+					    MAX_GROUPS_INCLUDE, n),
+				  ret_error);
 	*ret_n = n;
 	return 0;
 }
 
-int istio_mode_parse(const char *value, enum istio_mode *ret, char **ret_error)
+int istio_loopback_parse(const struct istio_key *k, const char *value, uint8_t ret_net[4],
+			 uint8_t *ret_bits, char **ret_error)
+{
+	_cleanup_free_ char *error = NULL;
+	const char *slash = strrchr(value, '/');
+	struct weir_addr addr;
+	unsigned int bits;
+	bool v4;
+
+	if (go_parse_prefix(value, &addr, &bits, &v4, &error) < 0)
+		return invalid_at(k, value, xasprintf("failed to parse CIDR %s: %s", value, error),
+				  ret_error);
+	if (!v4 || !weir_addr_is_loopback(&addr))
+		return invalid_at(k, value,
+				  xasprintf("expected valid IPv4 loopback address in CIDR %s; "
+					    "found %.*s",
+					    value, (int)(slash - value), value),
+				  ret_error);
+	if (bits < 8)
+		return invalid_at(k, value,
+				  xasprintf("expected CIDR %s to have mask in range [8, 32]; "
+					    "found %u",
+					    value, bits),
+				  ret_error);
+	for (unsigned int i = 0; i < 4; i++)
+		ret_net[i] = (uint8_t)(addr.ip[12 + i] &
+				       (bits >= 8 * i + 8 ? 0xff
+					: bits <= 8 * i	  ? 0
+							  : 0xff << (8 - (bits - 8 * i))));
+	*ret_bits = (uint8_t)bits;
+	return 0;
+}
+
+int istio_mode_parse(const struct istio_key *k, const char *value, enum istio_mode *ret,
+		     char **ret_error)
 {
 	static const char *const names[] = { "REDIRECT", "TPROXY", "NONE" };
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+	for (size_t i = 0; i < (k->where ? ISTIO_NONE : ARRAY_SIZE(names)); i++) {
 		if (strcmp(names[i], value))
 			continue;
 		*ret = (enum istio_mode)i;
 		return 0;
 	}
-	return invalid(ISTIO_MODE, value,
+	*ret = ISTIO_REDIRECT;
+	if (k->where)
+		return 0;
+	return invalid(k->key, value,
 		       xasprintf("interceptionMode invalid, use REDIRECT,TPROXY,NONE: %s", value),
 		       ret_error);
 }
@@ -666,10 +391,11 @@ int linkerd_ports_parse(const char *key, const char *value, enum weir_list list,
 int linkerd_cidrs_parse(const char *key, const char *value, enum weir_list list,
 			struct lists *lists, char **ret_error)
 {
+	const struct istio_key k = { .key = key };
 	_cleanup_free_ char *item = NULL, *error = NULL;
 	bool loopback;
 
-	if (add_cidrs(*value ? value : NULL, true, list, lists, &loopback, &item, &error) < 0)
+	if (add_cidrs(&k, *value ? value : NULL, true, list, lists, &loopback, &item, &error) < 0)
 		return invalid(key, value, xasprintf("%s is not a valid CIDR address", item),
 			       ret_error);
 	return 0;
@@ -694,4 +420,11 @@ int annotation_choice(const char *key, const char *value, const char *first, con
 		return invalid(key, value, xasprintf("use %s or %s", first, second), ret_error);
 	*ret_first = !strcmp(value, first);
 	return 0;
+}
+
+int own_port_parse(const char *key, const char *value, uint16_t *ret, char **ret_error)
+{
+	const struct istio_key k = { .key = key };
+
+	return istio_port_parse(&k, value, ret, ret_error);
 }

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The grammars of the annotations that meshes and weir define, with the error texts that a user of
- * the mesh knows: Istio's injector says "invalid value '<v>' for annotation '<k>': <e>". Istio is
- * written in Go and quotes its library, so the library's parsers are here with their texts.
+ * the mesh knows: Istio's injector says "invalid value '<v>' for annotation '<k>': <e>".
  */
 #ifndef WEIR_AGENT_ANNOTATIONS_H
 #define WEIR_AGENT_ANNOTATIONS_H
 
-#include "base/cleanup.h"
-#include "maps/addr.h"
-#include "maps/policy.h"
+#include "agent/lists.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,38 +29,6 @@
 #define LINKERD_UID		  "config.linkerd.io/proxy-uid"
 #define LINKERD_GID		  "config.linkerd.io/proxy-gid"
 
-/* A range of ports in one list. */
-struct port_range {
-	enum weir_list list;
-	uint16_t lo;
-	uint16_t hi; /* inclusive */
-};
-
-struct cidr {
-	enum weir_list list;
-	struct weir_addr addr; /* masked */
-	uint8_t bits; /* 0..128; an IPv4 /n is 96 + n */
-};
-
-/* Growing lists of both; owns its arrays. */
-struct lists {
-	struct port_range *ports;
-	size_t n_ports;
-	struct cidr *cidrs;
-	size_t n_cidrs;
-};
-
-void lists_free(struct lists *lists);
-void lists_add_port(struct lists *lists, enum weir_list list, uint16_t lo, uint16_t hi);
-/*
- * bits as in struct cidr; the address is masked. v4 tells 1.2.3.0/24 from ::ffff:1.2.3.0/120: an
- * IPv6 prefix matches no IPv4 address, though both are written alike here, as in ip6tables.
- */
-void lists_add_cidr(struct lists *lists, enum weir_list list, const struct weir_addr *addr,
-		    unsigned int bits, bool v4);
-/* Sorts; joins ports that overlap or touch, removes ranges that are there twice. */
-void lists_normalize(struct lists *lists);
-
 /*
  * The parsers below return 0, or -EINVAL with the whole text for the user in *ret_error. What they
  * add to lists before an error stays there.
@@ -75,6 +40,11 @@ struct istio_key {
 	const char *name; /* in the injector's errors; NULL: only the CNI plugin looks at it */
 	bool wildcard; /* "*" is allowed */
 	bool single; /* one port, not a list */
+	/*
+	 * Not an annotation but this argument or variable, "argument -o of container istio-init".
+	 * istio-iptables reads these itself: empty items count for nothing.
+	 */
+	const char *where;
 };
 
 /* *ret_all: the value is "*". */
@@ -86,10 +56,28 @@ int istio_ports_parse(const struct istio_key *key, const char *value, enum weir_
  */
 int istio_cidrs_parse(const struct istio_key *key, const char *value, enum weir_list list,
 		      struct lists *lists, bool *ret_all, bool *ret_loopback, char **ret_error);
-int istio_interfaces_parse(const char *key, const char *value, size_t *ret_n, char **ret_error);
+int istio_interfaces_parse(const struct istio_key *key, const char *value, enum weir_list list,
+			   struct lists *lists, char **ret_error);
+/* One port from 1 on. */
+int istio_port_parse(const struct istio_key *key, const char *value, uint16_t *ret,
+		     char **ret_error);
+/*
+ * Ids of the proxy. The first is told apart, for the rules give it a part of its own; the others go
+ * to the list. Empty: *ret_first is -1.
+ */
+int istio_ids_parse(const struct istio_key *key, const char *value, enum weir_list list,
+		    struct lists *lists, int64_t *ret_first, char **ret_error);
+/* Groups, and ranges of them as iptables takes them (1000-1010). *ret_n: how many items. */
+int istio_groups_parse(const struct istio_key *key, const char *value, enum weir_list list,
+		       struct lists *lists, size_t *ret_n, char **ret_error);
+/* What counts as loopback in the rules: an IPv4 prefix within 127.0.0.0/8. */
+int istio_loopback_parse(const struct istio_key *key, const char *value, uint8_t ret_net[4],
+			 uint8_t *ret_bits, char **ret_error);
 
 enum istio_mode { ISTIO_REDIRECT, ISTIO_TPROXY, ISTIO_NONE };
-int istio_mode_parse(const char *value, enum istio_mode *ret, char **ret_error);
+/* From an argument, anything but TPROXY means REDIRECT. */
+int istio_mode_parse(const struct istio_key *key, const char *value, enum istio_mode *ret,
+		     char **ret_error);
 
 /*
  * Ports and ranges; items are trimmed. As in Linkerd, an item that is wrong is left out with a
@@ -102,21 +90,10 @@ int linkerd_cidrs_parse(const char *key, const char *value, enum weir_list list,
 /* A user or group id; -1 for any negative one, which stands for "none". */
 int linkerd_id_parse(const char *key, const char *value, int64_t *ret, char **ret_error);
 
+/* An annotation of weir's own that holds a port from 1 on. */
+int own_port_parse(const char *key, const char *value, uint16_t *ret, char **ret_error);
 /* One of two words; *ret_first: it is the first. */
 int annotation_choice(const char *key, const char *value, const char *first, const char *second,
 		      bool *ret_first, char **ret_error);
-
-/* Go's strconv.Quote, strings.TrimSpace: the results are owned by the caller. */
-char *go_quote(const char *text);
-char *go_trim_space(const char *text);
-/* strconv.ParseBool; *ret_error may be NULL when the text is not wanted. */
-int go_parse_bool(const char *text, bool *ret, char **ret_error);
-/* strconv.ParseUint(text, 10, bits) */
-int go_parse_uint(const char *text, unsigned int bits, uint64_t *ret, char **ret_error);
-/* netip.ParsePrefix. The address is not masked; bits counts in its own family. */
-int go_parse_prefix(const char *text, struct weir_addr *ret_addr, unsigned int *ret_bits,
-		    bool *ret_v4, char **ret_error);
-
-#define _cleanup_lists_ _cleanup_(lists_free)
 
 #endif

@@ -167,6 +167,22 @@ static int parse_external_ips(struct service *s, const json_t *spec, const json_
 	return 0;
 }
 
+/* A number, or the name of a port that each pod may number as it likes. */
+static int parse_target_port(struct service_port *port, const json_t *item, const char *path,
+			     char **ret_error)
+{
+	int64_t number = 0;
+	int r = 0;
+
+	if (!json_is_string(json_object_get(item, "targetPort")))
+		r = field_int(item, path, "targetPort", 0, UINT16_MAX, 0, &number, ret_error);
+	if (!r && json_is_string(json_object_get(item, "targetPort")))
+		port->target_port = 0;
+	else if (!r)
+		port->target_port = number ? (uint16_t)number : port->port;
+	return r;
+}
+
 static int parse_service_port(struct service_port *port, const json_t *item, size_t i,
 			      char **ret_error)
 {
@@ -190,7 +206,7 @@ static int parse_service_port(struct service_port *port, const json_t *item, siz
 	port->port = (uint16_t)number;
 	port->node_port = (uint16_t)node_port;
 	port->tcp = !protocol || !strcmp(protocol, "TCP");
-	return 0;
+	return parse_target_port(port, item, path, ret_error);
 }
 
 static int parse_service_spec(struct service *s, const json_t *object, char **ret_error)

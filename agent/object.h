@@ -11,6 +11,7 @@
 struct service_port {
 	char *name; /* NULL when it has none */
 	uint16_t port;
+	uint16_t target_port; /* as `port` when absent; 0: it is a name */
 	uint16_t node_port; /* 0: none */
 	bool tcp;
 };

@@ -10,10 +10,7 @@
 #include <string.h>
 
 /* Lengths of struct weir_pod_names, which are those of Kubernetes. */
-#define MAX_NAMESPACE 63
-#define MAX_NAME      253
-#define MAX_UID	      63
-#define MAX_UID	      63 /* what struct weir_pod_names holds */
+#define MAX_UID 63
 /* The largest id that is one: (uid_t)-1 means "leave as it is". */
 #define MAX_ID (UINT32_MAX - 1)
 
@@ -364,6 +361,19 @@ static int parse_containers(const json_t *spec, const char *key, struct pod_cont
 	return 0;
 }
 
+static int parse_dns(struct pod *pod, const json_t *spec, char **ret_error)
+{
+	const json_t *config = NULL;
+	int r;
+
+	r = field_string(spec, "spec", "dnsPolicy", &pod->dns_policy, ret_error);
+	if (!r)
+		r = field_object(spec, "spec", "dnsConfig", &config, ret_error);
+	return r
+		       ?: field_addrs(config, "spec.dnsConfig", "nameservers", NULL,
+				      &pod->dns_servers, &pod->n_dns_servers, ret_error);
+}
+
 /* A spec is not asked for: the peers in a pods directory may be mere names with addresses. */
 static int parse_spec(struct pod *pod, const json_t *object, char **ret_error)
 {
@@ -386,6 +396,8 @@ static int parse_spec(struct pod *pod, const json_t *object, char **ret_error)
 				 ret_error);
 	if (!r)
 		r = field_string(spec, "spec", "nodeName", &pod->node_name, ret_error);
+	if (!r)
+		r = parse_dns(pod, spec, ret_error);
 	return r;
 }
 
@@ -463,6 +475,8 @@ void pod_free(struct pod *pod)
 	free(pod->service_account);
 	free(pod->node_name);
 	free(pod->phase);
+	free(pod->dns_policy);
+	free(pod->dns_servers);
 	free(pod->ips);
 	free(pod);
 }

@@ -65,6 +65,9 @@ struct pod {
 	struct pod_containers init_containers;
 	int64_t run_as_user; /* of the pod's securityContext; -1: absent */
 	int64_t run_as_group;
+	char *dns_policy;
+	struct weir_addr *dns_servers; /* spec.dnsConfig.nameservers */
+	size_t n_dns_servers;
 	struct weir_addr *ips; /* status.podIPs in order, or status.podIP */
 	size_t n_ips;
 	bool host_network;

@@ -78,16 +78,18 @@ static enum weir_mesh find_mesh(struct compiler *c)
 	if (istio && linkerd)
 		policy_warn(c,
 			    "containers of both Istio and Linkerd are there: Istio's rules apply");
-	return istio	   ? WEIR_MESH_ISTIO
-	       : linkerd   ? WEIR_MESH_LINKERD
-	       : c->forced ? WEIR_MESH_CUSTOM
-			   : WEIR_MESH_NONE;
+	return istio					? WEIR_MESH_ISTIO
+	       : linkerd				? WEIR_MESH_LINKERD
+	       : c->forced || policy_custom_declared(c) ? WEIR_MESH_CUSTOM
+							: WEIR_MESH_NONE;
 }
 
 static const char *mesh_declines(const struct compiler *c)
 {
+	if (c->p->mesh == WEIR_MESH_CUSTOM)
+		return NULL;
 	if (c->p->mesh == WEIR_MESH_LINKERD)
-		return pod_container(c->pod, "linkerd-init")
+		return !c->forced && pod_container(c->pod, "linkerd-init")
 			       ? "container linkerd-init programs its own iptables rules"
 			       : NULL;
 	return policy_istio_declines(c);
@@ -170,21 +172,23 @@ static void captured(struct compiler *c)
 	static const char *const reasons[] = {
 		[WEIR_MESH_ISTIO] = "container istio-proxy and annotation sidecar.istio.io/status",
 		[WEIR_MESH_LINKERD] = "container linkerd-proxy",
-		[WEIR_MESH_CUSTOM] = "annotation weir.io/capture is on",
+		[WEIR_MESH_CUSTOM] = "a proxy is declared by annotations of weir.io",
 	};
 	struct policy *p = c->p;
 
-	policy_set_state(c, POLICY_CAPTURED, reasons[c->forced ? WEIR_MESH_CUSTOM : p->mesh]);
-	if (p->mesh == WEIR_MESH_CUSTOM)
-		policy_warn(
-			c,
-			"no container is a known proxy: Istio's ports and user 1337 are assumed");
+	policy_set_state(c, POLICY_CAPTURED,
+			 c->forced ? "annotation weir.io/capture is on" : reasons[p->mesh]);
 	lists_normalize(&c->lists);
 	p->pod.mode = WEIR_MODE_CAPTURE;
 	p->ports = TAKE_PTR(c->lists.ports);
 	p->n_ports = c->lists.n_ports;
 	p->cidrs = TAKE_PTR(c->lists.cidrs);
 	p->n_cidrs = c->lists.n_cidrs;
+	p->ids = TAKE_PTR(c->lists.ids);
+	p->n_ids = c->lists.n_ids;
+	p->interfaces = TAKE_PTR(c->lists.interfaces);
+	p->n_interfaces = c->lists.n_interfaces;
+	c->lists = (struct lists){ 0 };
 }
 
 /* Nothing of the rules stays, so that nothing suggests that they apply. */
@@ -194,6 +198,26 @@ static void clear_rules(struct compiler *c, enum weir_mode mode)
 
 	p->pod = (struct weir_pod){ .mode = mode, .rules = p->pod.rules };
 	pod_addresses(c->pod, &p->pod.ip4, &p->pod.ip6);
+}
+
+static void compile_rules(struct compiler *c)
+{
+	bool declared = policy_custom_declared(c);
+
+	if (c->p->mesh == WEIR_MESH_LINKERD)
+		policy_linkerd_compile(c);
+	else if (c->p->mesh == WEIR_MESH_CUSTOM && declared)
+		policy_custom_compile(c);
+	else
+		policy_istio_compile(c);
+	if (c->p->mesh != WEIR_MESH_CUSTOM && declared)
+		policy_warn(c,
+			    "the proxy declared by annotations of weir.io is ignored: the pod has "
+			    "its mesh's proxy");
+	else if (c->p->mesh == WEIR_MESH_CUSTOM && !declared)
+		policy_warn(
+			c,
+			"no container is a known proxy: Istio's ports and user 1337 are assumed");
 }
 
 int policy_compile(const struct pod *pod, const struct policy_options *options, struct policy **ret)
@@ -207,10 +231,8 @@ int policy_compile(const struct pod *pod, const struct policy_options *options, 
 	c.p = p = xcalloc(1, sizeof(*p));
 	pod_addresses(pod, &p->pod.ip4, &p->pod.ip6);
 	capture = wanted(&c);
-	if (capture && p->mesh == WEIR_MESH_LINKERD)
-		policy_linkerd_compile(&c);
-	else if (capture)
-		policy_istio_compile(&c);
+	if (capture)
+		compile_rules(&c);
 	if (capture && !p->reason)
 		own_settings(&c);
 	if (p->reason) { /* not captured, whatever else is wrong with it */
@@ -237,6 +259,10 @@ void policy_free(struct policy *p)
 	free(p->reason);
 	free(p->ports);
 	free(p->cidrs);
+	free(p->ids);
+	for (size_t i = 0; i < p->n_interfaces; i++)
+		free(p->interfaces[i].name);
+	free(p->interfaces);
 	free(p);
 }
 
@@ -274,6 +300,7 @@ int policy_meshes_parse(const char *text, enum policy_meshes *ret)
 
 /* FNV-1a in 64 bits. Padding is not content: struct cidr has some, the others have not. */
 _Static_assert(sizeof(struct port_range) == 8, "no padding");
+_Static_assert(sizeof(struct policy_id) == 8, "no padding");
 static void hash(uint64_t *h, const void *data, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
@@ -282,7 +309,14 @@ static void hash(uint64_t *h, const void *data, size_t len)
 
 uint32_t policy_generation(const struct policy *p)
 {
-	uint32_t head[] = { p->state, p->mesh, (uint32_t)p->n_ports, (uint32_t)p->n_cidrs };
+	uint32_t head[] = {
+		p->state,
+		p->mesh,
+		(uint32_t)p->n_ports,
+		(uint32_t)p->n_cidrs,
+		(uint32_t)p->n_ids,
+		(uint32_t)p->n_interfaces,
+	};
 	struct weir_pod pod = p->pod;
 	uint64_t h = 0xcbf29ce484222325ULL;
 
@@ -296,6 +330,13 @@ uint32_t policy_generation(const struct policy *p)
 
 		hash(&h, list, sizeof(list));
 		hash(&h, &p->cidrs[i].addr, sizeof(p->cidrs[i].addr));
+	}
+	hash(&h, p->ids, p->n_ids * sizeof(*p->ids));
+	for (size_t i = 0; i < p->n_interfaces; i++) {
+		uint32_t list = p->interfaces[i].list;
+
+		hash(&h, &list, sizeof(list));
+		hash(&h, p->interfaces[i].name, strlen(p->interfaces[i].name) + 1);
 	}
 	hash(&h, p->reason ?: "", strlen(p->reason ?: ""));
 	h ^= h >> 32;

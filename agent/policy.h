@@ -6,7 +6,8 @@
 #ifndef WEIR_AGENT_POLICY_H
 #define WEIR_AGENT_POLICY_H
 
-#include "agent/annotations.h"
+#include "agent/lists.h"
+#include "agent/object.h"
 #include "agent/pod.h"
 #include "maps/pod.h"
 #include "maps/policy.h"
@@ -52,18 +53,10 @@ struct policy_options {
 	 * they tell whether a sidecar was to be injected. */
 	const struct pod_pairs *namespace_annotations;
 	const struct pod_pairs *namespace_labels;
-};
-
-/* A member of one of the lists of numbers. */
-struct policy_id {
-	enum weir_list list;
-	uint32_t id; /* users and groups as the pod sees them */
-};
-
-/* An interface of the pod, by name: its index is known to the namespace alone, and may change. */
-struct policy_interface {
-	enum weir_list list; /* WEIR_LIST_IF_EXCLUDE or WEIR_LIST_IF_VIRTUAL */
-	char *name;
+	/* Services default/kubernetes and kube-system/kube-dns, NULL when unknown: what Linkerd's
+	 * control plane must reach by itself, and whom the cluster's resolvers ask. */
+	const struct service *api_server;
+	const struct service *cluster_dns;
 };
 
 struct policy {

@@ -3,6 +3,8 @@
 #ifndef WEIR_AGENT_POLICY_COMPILER_H
 #define WEIR_AGENT_POLICY_COMPILER_H
 
+#include "agent/annotations.h"
+#include "agent/istio_inputs.h"
 #include "agent/policy.h"
 #include "base/buf.h"
 
@@ -26,5 +28,11 @@ const char *policy_istio_declines(const struct compiler *c);
 /* Flags, ports, ids and lists of a pod that is to be captured; errors are added. */
 void policy_istio_compile(struct compiler *c);
 void policy_linkerd_compile(struct compiler *c);
+void policy_custom_compile(struct compiler *c);
+/* Is a proxy declared by annotations of weir's own? */
+bool policy_custom_declared(const struct compiler *c);
+
+/* Istio's lists of ports, ranges and interfaces, which a declared proxy has as well. */
+void policy_istio_lists(struct compiler *c, const struct istio_inputs *inputs);
 
 #endif

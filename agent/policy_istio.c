@@ -1,11 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Istio's half of the compiler: what its CNI plugin would hand to iptables becomes flags and lists.
+/*
+ * Istio's half of the compiler: what its CNI plugin, or istio-init where it is in the pod, would
+ * hand to iptables becomes flags and lists.
  */
+#include "agent/go_text.h"
 #include "agent/policy_compiler.h"
 
 #include <string.h>
 
 #define ISTIO_PROXY_ID 1337
+#define ISTIO_DNS_PORT 15053
+
+static bool is_cni_node(const struct pod *pod)
+{
+	static const char prefix[] = "istio-cni-node-";
+
+	return !strcmp(pod->namespace, "istio-system") &&
+	       !strncmp(pod->name, prefix, strlen(prefix));
+}
 
 /* Why istio-cni would leave the pod alone, in its order; NULL if it would not. */
 const char *policy_istio_declines(const struct compiler *c)
@@ -16,7 +28,9 @@ const char *policy_istio_declines(const struct compiler *c)
 
 	if (!c->forced && !strcmp(c->pod->namespace, "kube-system"))
 		return "istio-cni excludes namespace kube-system";
-	if (pod_container(c->pod, "istio-init"))
+	if (is_cni_node(c->pod))
+		return "istio-cni lets its own pods through";
+	if (!c->forced && pod_container(c->pod, "istio-init"))
 		return "container istio-init programs its own iptables rules";
 	if (c->forced || !proxy)
 		return NULL;
@@ -39,7 +53,7 @@ const char *policy_istio_declines(const struct compiler *c)
  * loads both. podIPs are these addresses. While they are unknown both families are captured: what
  * is captured in excess fails visibly, what is not captured would pass unseen.
  */
-static __u32 policy_families(const struct compiler *c, bool dual_stack)
+static void families(struct compiler *c, bool dual_stack)
 {
 	bool v6 = !c->pod->n_ips;
 
@@ -47,50 +61,52 @@ static __u32 policy_families(const struct compiler *c, bool dual_stack)
 		v6 |= !weir_addr_is_v4(&c->pod->ips[i]);
 	if (c->options->ipv6 != POLICY_IPV6_AUTO)
 		v6 = c->options->ipv6 == POLICY_IPV6_ON;
-	return WEIR_POD_IPV4 | (v6 ? WEIR_POD_IPV6 : 0);
+	c->p->pod.flags |= WEIR_POD_IPV4 | (v6 ? WEIR_POD_IPV6 : 0);
+	c->p->sources[WEIR_SETTING_FAMILIES] =
+		c->pod->n_ips ? WEIR_SOURCE_POD_IPS : WEIR_SOURCE_DEFAULT;
+}
+
+/* What an input's text is parsed by: an annotation's grammar, or that of istio-iptables. */
+static struct istio_key key_of(const struct istio_value *v, const char *name, bool wildcard)
+{
+	return (struct istio_key){ .key = v->annotation ?: "",
+				   .name = name,
+				   .wildcard = wildcard,
+				   .where = v->annotation ? NULL : v->where };
 }
 
 static const struct istio_list {
-	struct istio_key key;
-	const char *absent; /* the CNI plugin's default; the second 15020 is a quirk of it */
+	enum istio_input input;
+	const char *name; /* in the injector's errors */
+	bool wildcard;
 	enum weir_list list;
-	enum weir_source source, absent_source;
 	__u32 some, all; /* flags: the list has entries; it is "*" */
 	bool ports;
 } istio_lists[] = {
-#define ISTIO_LIST(NAME, name, wildcard, absent, LIST, FROM, some, all, ports)     \
-	{                                                                          \
-		{ ISTIO_##NAME, name, wildcard, false }, absent, WEIR_LIST_##LIST, \
-			WEIR_SOURCE_##NAME, WEIR_SOURCE_##FROM, some, all, ports   \
-	}
-	/* clang-format off */
-	ISTIO_LIST(OUT_INCLUDE_RANGES, "includeIPRanges", true, "*", OUT_CIDR_INCLUDE, DEFAULT,
-		   WEIR_POD_OUT_CIDRS, WEIR_POD_OUT_ALL, false),
-	ISTIO_LIST(OUT_EXCLUDE_RANGES, "excludeIPRanges", false, "", OUT_CIDR_EXCLUDE, DEFAULT,
-		   WEIR_POD_OUT_CIDRS_EXCLUDE, 0, false),
-	ISTIO_LIST(OUT_INCLUDE_PORTS, NULL, false, "", OUT_PORT_INCLUDE, DEFAULT,
-		   WEIR_POD_OUT_PORTS, 0, true),
-	ISTIO_LIST(IN_INCLUDE_PORTS, "includeInboundPorts", true, "*", IN_PORT_INCLUDE, DEFAULT,
-		   WEIR_POD_IN_PORTS, WEIR_POD_IN_ALL, true),
-	ISTIO_LIST(IN_EXCLUDE_PORTS, "excludeInboundPorts", false, "15020", IN_PORT_EXCLUDE, DEFAULT,
-		   WEIR_POD_IN_PORTS_EXCLUDE, 0, true),
-	ISTIO_LIST(OUT_EXCLUDE_PORTS, "excludeOutboundPorts", false, "15020", OUT_PORT_EXCLUDE,
-		   CNI_DEFAULT, WEIR_POD_OUT_PORTS_EXCLUDE, 0, true),
-	/* clang-format on */
+	{ ISTIO_CIDRS, "includeIPRanges", true, WEIR_LIST_OUT_CIDR_INCLUDE, WEIR_POD_OUT_CIDRS,
+	  WEIR_POD_OUT_ALL, false },
+	{ ISTIO_CIDRS_EXCLUDE, "excludeIPRanges", false, WEIR_LIST_OUT_CIDR_EXCLUDE,
+	  WEIR_POD_OUT_CIDRS_EXCLUDE, 0, false },
+	{ ISTIO_OUT_PORTS, NULL, false, WEIR_LIST_OUT_PORT_INCLUDE, WEIR_POD_OUT_PORTS, 0, true },
+	{ ISTIO_IN_PORTS, "includeInboundPorts", true, WEIR_LIST_IN_PORT_INCLUDE, WEIR_POD_IN_PORTS,
+	  WEIR_POD_IN_ALL, true },
+	{ ISTIO_IN_PORTS_EXCLUDE, "excludeInboundPorts", false, WEIR_LIST_IN_PORT_EXCLUDE,
+	  WEIR_POD_IN_PORTS_EXCLUDE, 0, true },
+	{ ISTIO_OUT_PORTS_EXCLUDE, "excludeOutboundPorts", false, WEIR_LIST_OUT_PORT_EXCLUDE,
+	  WEIR_POD_OUT_PORTS_EXCLUDE, 0, true },
 };
 
-static void istio_list(struct compiler *c, const struct istio_list *l)
+static void istio_list(struct compiler *c, const struct istio_list *l, const struct istio_value *v)
 {
-	const char *annotation = pod_annotation(c->pod, l->key.key);
-	const char *value = annotation ?: l->absent;
+	struct istio_key key = key_of(v, l->name, l->wildcard);
 	size_t before = c->lists.n_ports + c->lists.n_cidrs;
 	bool all = false, loopback = false;
 	char *error;
 	int r;
 
-	r = l->ports ? istio_ports_parse(&l->key, value, l->list, &c->lists, &all, &error)
-		     : istio_cidrs_parse(&l->key, value, l->list, &c->lists, &all, &loopback,
-					 &error);
+	r = l->ports
+		    ? istio_ports_parse(&key, v->text, l->list, &c->lists, &all, &error)
+		    : istio_cidrs_parse(&key, v->text, l->list, &c->lists, &all, &loopback, &error);
 	if (r < 0) {
 		policy_error(c, error);
 		return;
@@ -101,133 +117,290 @@ static void istio_list(struct compiler *c, const struct istio_list *l)
 		c->p->pod.flags |= l->some;
 	if (loopback && l->list == WEIR_LIST_OUT_CIDR_INCLUDE)
 		c->p->pod.flags |= WEIR_POD_OUT_LOOPBACK;
-	c->p->sources[l->list] = annotation ? l->source : l->absent_source;
+	c->p->sources[l->list] = v->source;
 }
 
-/*
- * Excluded interfaces may be ignored: more is captured than asked for. Virtual interfaces may not:
- * what a machine behind one sends is forwarded, and weir does not see it.
- */
-static void istio_interfaces(struct compiler *c)
+static void istio_interfaces(struct compiler *c, const struct istio_value *v, enum weir_list list,
+			     __u32 flag)
 {
-	static const char *const keys[] = { ISTIO_EXCLUDE_INTERFACES, ISTIO_REROUTE_INTERFACES,
-					    ISTIO_KUBEVIRT_INTERFACES };
+	struct istio_key key = key_of(v, NULL, false);
+	size_t before = c->lists.n_interfaces;
+	char *error;
 
-	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-		const char *value = pod_annotation(c->pod, keys[i]);
-		size_t n = 0;
-		char *error;
-
-		if (!value)
-			continue;
-		if (istio_interfaces_parse(keys[i], value, &n, &error) < 0)
-			policy_error(c, error);
-		else if (n && !i)
-			policy_warn(c, "annotation %s is not supported yet and ignored", keys[i]);
-		else if (n)
-			policy_error(c,
-				     xasprintf("annotation %s is not supported yet, and what comes "
-					       "from these interfaces would bypass the proxy",
-					       keys[i]));
-		if (i == 1)
-			break; /* the deprecated name counts only without the new one */
-	}
+	if (istio_interfaces_parse(&key, v->text, list, &c->lists, &error) < 0)
+		policy_error(c, error);
+	if (c->lists.n_interfaces > before)
+		c->p->pod.flags |= flag;
+	c->p->sources[list] = v->source;
 }
 
-static bool istio_env_bool(struct compiler *c, const struct pod_container *proxy, const char *key)
+void policy_istio_lists(struct compiler *c, const struct istio_inputs *inputs)
 {
-	const char *value = proxy ? pod_env(proxy, key) : NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(istio_lists); i++)
+		istio_list(c, &istio_lists[i], &inputs->values[istio_lists[i].input]);
+	istio_interfaces(c, &inputs->values[ISTIO_IF_EXCLUDE], WEIR_LIST_IF_EXCLUDE,
+			 WEIR_POD_IF_EXCLUDE);
+	istio_interfaces(c, &inputs->values[ISTIO_IF_VIRTUAL], WEIR_LIST_IF_VIRTUAL,
+			 WEIR_POD_IF_VIRTUAL);
+}
+
+/* As Istio does: a value that is no truth value is warned of, and off. */
+static bool istio_bool(struct compiler *c, const struct istio_value *v)
+{
 	bool on = false;
 	char *error;
 
-	if (value && go_parse_bool(value, &on, &error) < 0) {
-		policy_warn(c, "%s of container istio-proxy: %s", key, error);
+	if (v->text && go_parse_bool(v->text, &on, &error) < 0) {
+		policy_warn(c, "%s: %s", v->where, error);
 		free(error);
 	}
 	return on;
 }
 
-static void istio_unsupported(struct compiler *c, const struct pod_container *proxy)
+static void istio_port(struct compiler *c, const struct istio_value *v, __u16 *ret,
+		       __u32 *ret_source)
 {
-	static const char *const neutral[][2] = { { "ISTIO_OUTBOUND_OWNER_GROUPS", "*" },
-						  { "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", "" },
-						  { "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR",
-						    "127.0.0.1/32" } };
-	static const char text[] = "%s of container istio-proxy is not supported yet and ignored";
-
-	if (istio_env_bool(c, proxy, "ISTIO_META_DNS_CAPTURE"))
-		policy_warn(c, text, "ISTIO_META_DNS_CAPTURE");
-	for (size_t i = 0; proxy && i < ARRAY_SIZE(neutral); i++) {
-		const char *value = pod_env(proxy, neutral[i][0]);
-
-		if (value && *value && strcmp(value, neutral[i][1]))
-			policy_warn(c, text, neutral[i][0]);
-	}
-}
-
-static void istio_ids(struct compiler *c, const struct pod_container *proxy)
-{
-	int64_t uid = proxy ? proxy->run_as_user : -1, gid = proxy ? proxy->run_as_group : -1;
-	struct policy *p = c->p;
-
-	p->pod.flags |= WEIR_POD_PROXY_UID | WEIR_POD_PROXY_GID;
-	p->pod.proxy_uid = uid > 0 ? (__u32)uid : ISTIO_PROXY_ID;
-	p->pod.proxy_gid = gid > 0 ? (__u32)gid : ISTIO_PROXY_ID;
-	p->sources[WEIR_SETTING_PROXY_UID] = uid > 0 ? WEIR_SOURCE_CONTAINER : WEIR_SOURCE_DEFAULT;
-	p->sources[WEIR_SETTING_PROXY_GID] = gid > 0 ? WEIR_SOURCE_CONTAINER : WEIR_SOURCE_DEFAULT;
-}
-
-static enum istio_mode istio_mode(struct compiler *c)
-{
-	const char *value = pod_annotation(c->pod, ISTIO_MODE);
-	enum istio_mode mode = ISTIO_REDIRECT;
+	struct istio_key key = key_of(v, NULL, false);
 	char *error;
 
-	if (value && istio_mode_parse(value, &mode, &error) < 0)
+	if (istio_port_parse(&key, v->text, ret, &error) < 0)
 		policy_error(c, error);
-	if (mode == ISTIO_TPROXY)
-		policy_error(c, xstrdup("annotation " ISTIO_MODE
-					": TPROXY is not supported yet, use REDIRECT"));
-	return mode;
+	if (ret_source)
+		*ret_source = v->source;
 }
 
-/* The injector adds this port to excludeInboundPorts; here it is only checked, as it does. */
+/* A proxy that runs as root is known by its group alone, and by 1337: the CNI plugin's rule. */
+static int64_t container_id(int64_t id)
+{
+	return id > 0 ? id : -1;
+}
+
+struct owner {
+	enum istio_input input;
+	enum weir_list list;
+	enum weir_setting setting;
+	__u32 flag, more; /* flags: the first one, those after it */
+};
+
+/* The first id of a list; -1 when nobody names one. */
+static int64_t owners(struct compiler *c, const struct istio_value *v, const struct owner *o)
+{
+	struct istio_key key = key_of(v, NULL, false);
+	size_t before = c->lists.n_ids;
+	int64_t first = -1;
+	char *error;
+
+	if (v->text && istio_ids_parse(&key, v->text, o->list, &c->lists, &first, &error) < 0)
+		policy_error(c, error);
+	if (c->lists.n_ids > before)
+		c->p->pod.flags |= o->more;
+	return first;
+}
+
+static __u32 istio_owner(struct compiler *c, const struct istio_inputs *inputs,
+			 const struct owner *o, int64_t of_container)
+{
+	const struct istio_value *v = &inputs->values[o->input];
+	__u32 *source = &c->p->sources[o->setting];
+	bool told = inputs->loader == ISTIO_INIT && v->text;
+	int64_t id = told ? -1 : container_id(of_container);
+
+	c->p->pod.flags |= o->flag;
+	*source = WEIR_SOURCE_CONTAINER;
+	if (id < 0) { /* istio-iptables was told, or the container does not say */
+		id = owners(c, v, o);
+		*source = id < 0 ? WEIR_SOURCE_DEFAULT : v->source;
+	}
+	return id < 0 ? ISTIO_PROXY_ID : (__u32)id;
+}
+
+static void istio_ids(struct compiler *c, const struct istio_inputs *inputs)
+{
+	static const struct owner uid = { ISTIO_UIDS, WEIR_LIST_PROXY_UID, WEIR_SETTING_PROXY_UID,
+					  WEIR_POD_PROXY_UID, WEIR_POD_PROXY_UIDS };
+	static const struct owner gid = { ISTIO_GIDS, WEIR_LIST_PROXY_GID, WEIR_SETTING_PROXY_GID,
+					  WEIR_POD_PROXY_GID, WEIR_POD_PROXY_GIDS };
+	const struct pod_container *proxy = pod_container(c->pod, "istio-proxy");
+	const char *gids = inputs->values[ISTIO_GIDS].text;
+	struct istio_inputs as_uid = *inputs;
+
+	c->p->pod.proxy_uid = istio_owner(c, inputs, &uid, proxy ? proxy->run_as_user : -1);
+	/* istio-iptables without -g takes the ids of -u for groups too: the injector never has -g
+	 */
+	if (inputs->loader == ISTIO_INIT && (!gids || !*gids)) {
+		as_uid.values[ISTIO_GIDS] = inputs->values[ISTIO_UIDS];
+		inputs = &as_uid;
+	}
+	c->p->pod.proxy_gid = istio_owner(c, inputs, &gid, proxy ? proxy->run_as_group : -1);
+}
+
+/* The injector adds the status port to the inbound ports that are excluded; 0 has no status. */
 static void istio_status_port(struct compiler *c)
 {
-	static const struct istio_key key = { ISTIO_STATUS_PORT, "excludeInboundPorts", false,
-					      true };
+	static const struct istio_key key = { ISTIO_STATUS_PORT, "excludeInboundPorts", false, true,
+					      NULL };
 	const char *value = pod_annotation(c->pod, ISTIO_STATUS_PORT);
-	_cleanup_lists_ struct lists unused = { 0 };
+	_cleanup_lists_ struct lists port = { 0 };
 	char *error;
 	bool all;
 
-	if (value &&
-	    istio_ports_parse(&key, value, WEIR_LIST_IN_PORT_EXCLUDE, &unused, &all, &error) < 0)
+	if (!value)
+		return;
+	if (istio_ports_parse(&key, value, WEIR_LIST_IN_PORT_EXCLUDE, &port, &all, &error) < 0)
 		policy_error(c, error);
+	else if (port.ports[0].lo)
+		lists_add_port(&c->lists, WEIR_LIST_IN_PORT_EXCLUDE, port.ports[0].lo,
+			       port.ports[0].lo);
+}
+
+/* What the injector and the CNI plugin exclude for Envoy's own sake. */
+static void istio_own_ports(struct compiler *c, const struct istio_inputs *inputs)
+{
+	static const uint16_t own_ports[] = { 15020, 15021, 15090 };
+
+	istio_status_port(c);
+	if (inputs->values[ISTIO_IN_PORTS_EXCLUDE].source == WEIR_SOURCE_INIT_ARGS ||
+	    inputs->values[ISTIO_IN_PORTS_EXCLUDE].source == WEIR_SOURCE_INIT_DEFAULT)
+		return; /* they stand among its arguments, or are not meant */
+	for (size_t i = 0; i < ARRAY_SIZE(own_ports); i++)
+		lists_add_port(&c->lists, WEIR_LIST_IN_PORT_EXCLUDE, own_ports[i], own_ports[i]);
+	c->p->pod.flags |= WEIR_POD_IN_PORTS_EXCLUDE;
+}
+
+/*
+ * istio-init captures queries to the servers of /etc/resolv.conf alone. The kubelet writes that
+ * file from the pod's dnsConfig and, unless dnsPolicy is None, from the cluster's DNS service.
+ */
+static void dns_servers(struct compiler *c)
+{
+	const struct service *cluster = c->options->cluster_dns;
+	bool own_only = c->pod->dns_policy && !strcmp(c->pod->dns_policy, "None");
+	enum weir_source source = WEIR_SOURCE_DNS_CONFIG;
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->pod->n_dns_servers; i++, n++)
+		lists_add_cidr(&c->lists, WEIR_LIST_DNS_SERVER, &c->pod->dns_servers[i], 128,
+			       weir_addr_is_v4(&c->pod->dns_servers[i]));
+	for (size_t i = 0; cluster && !own_only && i < cluster->n_cluster_ips; i++, n++) {
+		lists_add_cidr(&c->lists, WEIR_LIST_DNS_SERVER, &cluster->cluster_ips[i], 128,
+			       weir_addr_is_v4(&cluster->cluster_ips[i]));
+		source = WEIR_SOURCE_CLUSTER_DNS;
+	}
+	c->p->sources[WEIR_LIST_DNS_SERVER] = source;
+	if (n)
+		return;
+	c->p->pod.flags |= WEIR_POD_DNS_ALL;
+	c->p->sources[WEIR_LIST_DNS_SERVER] = WEIR_SOURCE_DEFAULT;
+	policy_warn(c, "the servers of the pod's resolv.conf are not known (no dnsConfig, no "
+		       "Service kube-system/kube-dns): queries to every server are captured");
+}
+
+static void istio_dns(struct compiler *c, const struct istio_inputs *inputs)
+{
+	const struct istio_value *dns = &inputs->values[ISTIO_DNS];
+
+	c->p->sources[WEIR_SETTING_DNS] = dns->source;
+	if (!istio_bool(c, dns))
+		return;
+	c->p->pod.flags |= WEIR_POD_DNS;
+	c->p->pod.dns_port = ISTIO_DNS_PORT;
+	if (inputs->loader == ISTIO_CNI || istio_bool(c, &inputs->values[ISTIO_DNS_ALL]))
+		c->p->pod.flags |= WEIR_POD_DNS_ALL;
+	else
+		dns_servers(c);
+}
+
+/* "*" with exceptions, or a list; an empty list lets every group's traffic through. */
+static void istio_groups(struct compiler *c, const struct istio_inputs *inputs)
+{
+	const struct istio_value *include = &inputs->values[ISTIO_GROUPS];
+	bool all = !strcmp(include->text, "*");
+	const struct istio_value *v = all ? &inputs->values[ISTIO_GROUPS_EXCLUDE] : include;
+	enum weir_list list = all ? WEIR_LIST_GROUP_EXCLUDE : WEIR_LIST_GROUP_INCLUDE;
+	struct istio_key key = key_of(v, NULL, false);
+	char *error;
+	size_t n = 0;
+
+	if (istio_groups_parse(&key, v->text, list, &c->lists, &n, &error) < 0)
+		policy_error(c, error);
+	if (!all)
+		c->p->pod.flags |= WEIR_POD_GROUPS_INCLUDE;
+	else if (n)
+		c->p->pod.flags |= WEIR_POD_GROUPS_EXCLUDE;
+	if (!all && !n)
+		policy_warn(c, "%s is empty: no group's outbound traffic is captured", v->where);
+	c->p->sources[list] = v->source;
+}
+
+static void istio_loopback(struct compiler *c, const struct istio_value *v)
+{
+	struct istio_key key = key_of(v, NULL, false);
+	struct weir_pod *pod = &c->p->pod;
+	char *error;
+
+	if (istio_loopback_parse(&key, v->text, pod->loopback_net, &pod->loopback_bits, &error) < 0)
+		policy_error(c, error);
+	c->p->sources[WEIR_SETTING_LOOPBACK] = v->source;
+}
+
+static enum istio_mode istio_mode(struct compiler *c, const struct istio_value *v)
+{
+	struct istio_key key = key_of(v, NULL, false);
+	enum istio_mode mode = ISTIO_REDIRECT;
+	char *error;
+
+	if (istio_mode_parse(&key, v->text, &mode, &error) < 0)
+		policy_error(c, error);
+	if (mode == ISTIO_TPROXY)
+		c->p->pod.flags |= WEIR_POD_TPROXY;
+	c->p->sources[WEIR_SETTING_MODE] = v->source;
+	return mode;
+}
+
+/* Nothing passes conntrack, so nothing can be invalid to it. */
+static void istio_drop_invalid(struct compiler *c, const struct istio_value *v)
+{
+	if (istio_bool(c, v))
+		policy_warn(c,
+			    "%s has no effect: no connection that weir redirects is tracked, so no "
+			    "packet of it can be invalid",
+			    v->where);
+}
+
+static void compile(struct compiler *c, const struct istio_inputs *inputs)
+{
+	const struct istio_value *v = inputs->values;
+	struct weir_pod *pod = &c->p->pod;
+
+	pod->rules = WEIR_RULES_ISTIO;
+	if (istio_mode(c, &v[ISTIO_MODE_NAME]) == ISTIO_NONE && !c->forced) {
+		policy_set_state(c, POLICY_NOT_CAPTURED, "annotation " ISTIO_MODE " is NONE");
+		return;
+	}
+	istio_port(c, &v[ISTIO_OUTBOUND_PORT], &pod->outbound_port,
+		   &c->p->sources[WEIR_SETTING_OUTBOUND_PORT]);
+	istio_port(c, &v[ISTIO_INBOUND_PORT], &pod->inbound_port,
+		   &c->p->sources[WEIR_SETTING_INBOUND_PORT]);
+	istio_port(c, &v[ISTIO_TUNNEL_PORT], &pod->tunnel_port, NULL);
+	families(c, istio_bool(c, &v[ISTIO_DUAL_STACK]));
+	policy_istio_lists(c, inputs);
+	istio_own_ports(c, inputs);
+	istio_ids(c, inputs);
+	istio_dns(c, inputs);
+	istio_groups(c, inputs);
+	istio_loopback(c, &v[ISTIO_LOOPBACK]);
+	istio_drop_invalid(c, &v[ISTIO_DROP_INVALID]);
 }
 
 void policy_istio_compile(struct compiler *c)
 {
-	const struct pod_container *proxy = pod_container(c->pod, "istio-proxy");
-	static const uint16_t own_ports[] = { 15020, 15021, 15090 };
-	struct weir_pod *pod = &c->p->pod;
+	struct istio_inputs inputs;
+	char *error;
 
-	if (istio_mode(c) == ISTIO_NONE) {
-		policy_set_state(c, POLICY_NOT_CAPTURED, "annotation " ISTIO_MODE " is NONE");
-		return;
-	}
-	pod->rules = WEIR_RULES_ISTIO;
-	pod->outbound_port = 15001;
-	pod->inbound_port = 15006;
-	pod->tunnel_port = 15008;
-	pod->flags = policy_families(c, istio_env_bool(c, proxy, "ISTIO_DUAL_STACK"));
-	for (size_t i = 0; i < ARRAY_SIZE(istio_lists); i++)
-		istio_list(c, &istio_lists[i]);
-	for (size_t i = 0; i < ARRAY_SIZE(own_ports); i++)
-		lists_add_port(&c->lists, WEIR_LIST_IN_PORT_EXCLUDE, own_ports[i], own_ports[i]);
-	pod->flags |= WEIR_POD_IN_PORTS_EXCLUDE;
-	istio_status_port(c);
-	istio_interfaces(c);
-	istio_ids(c, proxy);
-	istio_unsupported(c, proxy);
+	if (istio_inputs_gather(c->pod, &inputs, &error) < 0)
+		policy_error(c, error);
+	if (inputs.loader == ISTIO_INIT)
+		policy_warn(c, "container istio-init loads iptables rules beside weir: remove it");
+	compile(c, &inputs);
+	istio_inputs_free(&inputs);
 }

@@ -79,13 +79,41 @@ enum weir_setting {
 	X(15, LINKERD_SKIP_SUBNETS, "annotation config.linkerd.io/skip-subnets")                \
 	X(16, LINKERD_UID, "annotation config.linkerd.io/proxy-uid")                            \
 	X(17, LINKERD_GID, "annotation config.linkerd.io/proxy-gid")                            \
-	X(18, LINKERD_CONTAINER, "securityContext of container linkerd-proxy")
+	X(18, LINKERD_CONTAINER, "securityContext of container linkerd-proxy")                  \
+	X(19, ISTIO_IF_EXCLUDE, "annotation traffic.sidecar.istio.io/excludeInterfaces")        \
+	X(20, ISTIO_REROUTE, "annotation istio.io/reroute-virtual-interfaces")                  \
+	X(21, ISTIO_KUBEVIRT, "annotation traffic.sidecar.istio.io/kubevirtInterfaces")         \
+	X(22, ISTIO_MODE, "annotation sidecar.istio.io/interceptionMode")                       \
+	X(23, PROXY_CONFIG, "annotation proxy.istio.io/config")                                 \
+	X(24, ISTIO_ENV, "environment of container istio-proxy")                                \
+	X(25, INIT_ARGS, "arguments of container istio-init")                                   \
+	X(26, INIT_ENV, "environment of container istio-init")                                  \
+	X(27, INIT_DEFAULT, "default of istio-init")                                            \
+	X(28, VALIDATION_ARGS, "arguments of container istio-validation")                       \
+	X(29, VALIDATION_ENV, "environment of container istio-validation")                      \
+	X(30, STATUS_PORT, "annotation status.sidecar.istio.io/port")                           \
+	X(31, POD_IPS, "status.podIPs")                                                         \
+	X(32, DNS_CONFIG, "spec.dnsConfig")                                                     \
+	X(33, CLUSTER_DNS, "Service kube-system/kube-dns")                                      \
+	X(34, WEIR_DNS_SERVERS, "annotation weir.io/dns-servers")                               \
+	X(35, WEIR_OUTBOUND_PORT, "annotation weir.io/proxy-outbound-port")                     \
+	X(36, WEIR_INBOUND_PORT, "annotation weir.io/proxy-inbound-port")                       \
+	X(37, WEIR_UID, "annotation weir.io/proxy-uid")                                         \
+	X(38, WEIR_GID, "annotation weir.io/proxy-gid")                                         \
+	X(39, LINKERD_NAMESPACE, "annotation of the namespace")                                 \
+	X(40, LINKERD_IN_PORT, "annotation config.linkerd.io/inbound-port")                     \
+	X(41, LINKERD_OUT_PORT, "annotation config.linkerd.io/outbound-port")                   \
+	X(42, LINKERD_CONTROL, "label linkerd.io/control-plane-component")                      \
+	X(43, LINKERD_INIT_ARGS, "arguments of container linkerd-init")                         \
+	X(44, LINKERD_SKIP_IN_SUBNETS, "annotation config.linkerd.io/skip-inbound-subnets")     \
+	X(45, LINKERD_SKIP_OUT_SUBNETS, "annotation config.linkerd.io/skip-outbound-subnets")   \
+	X(46, WEIR_DNS_PORT, "annotation weir.io/proxy-dns-port")
 
 enum weir_source {
 #define X(number, NAME, text) WEIR_SOURCE_##NAME = number,
 	WEIR_SOURCES(X)
 #undef X
-		WEIR_SOURCE_MAX = 19
+		WEIR_SOURCE_MAX = 47
 };
 
 /* Key of weir_ports. The trie compares bytes from generation on: prefixlen counts those bits. */
