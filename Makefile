@@ -3,6 +3,7 @@
 # make          build/weir and build/weir-cni
 # make demo     the main job on real input (KEEP=1 leaves the lab up)
 # make check    every test
+# make diff     weir against the real iptables, CONFIGS random configurations (SEED, INDEX: one again)
 # make bench    the benchmarks
 # make install  DESTDIR= PREFIX=/usr
 
@@ -43,7 +44,7 @@ PURE := $(BASE) $(filter agent/pod.c agent/object.c agent/workload.c agent/annot
 	agent/policy%.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c,$(CLI))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all demo check check-unit check-style bench install clean clean-lab docs
+.PHONY: all demo check check-unit check-style diff bench install clean clean-lab docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -137,6 +138,10 @@ demo: all $(B)/tests/probe
 
 bench: all $(B)/tests/probe $(B)/tests/relay $(B)/tests/load
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/run.py
+
+diff: all $(B)/tests/probe
+	cd tests && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m diff --configs $(or $(CONFIGS),1000) \
+		$(if $(SEED),--seed $(SEED)) $(if $(INDEX),--index $(INDEX))
 
 # docs/METRICS.md is generated; scripts/check compares.
 $(B)/metrics-doc: $(call obj,exporter/metrics_doc.c $(BASE) $(EXPO))

@@ -6,6 +6,8 @@
  *         accept, say what the acceptor sees, then echo, swallow or pour
  *   probe connect TARGET...
  *         connect, say what the client sees, exchange bytes
+ *   probe batch < QUESTIONS
+ *         connect to many places at once as many users, one line for each
  *   probe exec --netns PATH --cgroup PATH -- CMD
  *         run a command as a container's process would run
  *
@@ -17,6 +19,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "probe/batch.h"
 #include "probe/connect.h"
 #include "probe/exec.h"
 #include "probe/serve.h"
@@ -35,7 +38,10 @@ int main(int argc, char **argv)
 		serve_main(argc, argv, BULK);
 	if (!strcmp(command, "connect"))
 		return connect_main(argc, argv);
+	if (!strcmp(command, "batch"))
+		return batch_main(argc, argv);
 	if (!strcmp(command, "exec"))
 		exec_main(argc, argv);
-	die("usage: probe serve|sink|bulk|connect|exec ... (see the head of tests/e2e/probe.c)");
+	die("usage: probe serve|sink|bulk|connect|batch|exec ... (see the head of "
+	    "tests/e2e/probe.c)");
 }

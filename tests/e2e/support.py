@@ -5,10 +5,10 @@ import itertools
 import json
 import pathlib
 import re
-import socket
 import subprocess
 
 from lab import LabError, iptables
+from lab.agent import ask, known  # noqa: F401  (tests take both from here)
 from lab.command import run, wait_until
 from test_outcomes import BASIC
 
@@ -29,23 +29,6 @@ def dual_stack(pod):
         if container["name"] == "istio-proxy":
             container.setdefault("env", []).append({"name": "ISTIO_DUAL_STACK", "value": "true"})
     return item
-
-
-def ask(lab, request):
-    """A question to the agent's control socket, as `weir pods` and `weir status` ask it."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(10)
-        sock.connect(str(lab.run_dir / "weir.sock"))
-        sock.sendall(f"{request}\n".encode())
-        return json.loads(b"".join(iter(lambda: sock.recv(65536), b"")))
-
-
-def known(lab, pod):
-    """What the agent says of a pod; None while it does not know it."""
-    for item in ask(lab, "pods")["pods"]:
-        if (item["namespace"], item["name"], item["uid"]) == (pod.namespace, pod.name, pod.uid):
-            return item
-    return None
 
 
 def wait_state(lab, pod, state="captured", timeout=10):

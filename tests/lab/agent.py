@@ -46,6 +46,23 @@ def weir(lab, *argv, check=True):
     return json.loads(done.stdout) if "json" in argv and not done.returncode else done
 
 
+def ask(lab, request):
+    """A question to the agent's control socket, as `weir pods` and `weir status` ask it."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(lab.run_dir / "weir.sock"))
+        sock.sendall(f"{request}\n".encode())
+        return json.loads(b"".join(iter(lambda: sock.recv(65536), b"")))
+
+
+def known(lab, pod):
+    """What the agent says of a pod; None while it does not know it."""
+    for item in ask(lab, "pods")["pods"]:
+        if (item["namespace"], item["name"], item["uid"]) == (pod.namespace, pod.name, pod.uid):
+            return item
+    return None
+
+
 class Agent:
     """Made by Lab.agent(); running and ready."""
 

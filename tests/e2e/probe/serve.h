@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 
 #include "base.h"
+#include "datagram.h"
 
 enum serve_mode { ECHO, SINK, BULK };
 
@@ -13,6 +14,9 @@ struct serve_options {
 	enum serve_mode mode;
 	struct address listen[MAX_ITEMS];
 	size_t listen_count;
+	struct address udp[MAX_ITEMS];
+	size_t udp_count;
+	const char *tag; /* who this is, for tests with several servers */
 	uint64_t odst_len[MAX_ITEMS];
 	size_t odst_count;
 	uint64_t bulk_bytes;
@@ -25,6 +29,7 @@ struct source {
 	int fd;
 	struct source *listener;
 	unsigned worker; /* which of the --reuseport sockets */
+	bool datagram; /* a UDP socket, which is listener and connection in one */
 	char name[ADDRESS_TEXT]; /* listener: its address; connection: its peer's */
 	uint64_t sent, received, bulk_left;
 	uint32_t interest;
@@ -110,7 +115,8 @@ static void greet(const struct serve_options *options, struct source *conn)
 
 	if (!out)
 		die("fmemopen: %s", strerror(errno));
-	fprintf(out, "{\"listener\":\"%s\",\"worker\":%u,\"sockname\":\"%s\",\"peername\":\"%s\",",
+	fprintf(out, "{\"tag\":\"%s\",", options->tag);
+	fprintf(out, "\"listener\":\"%s\",\"worker\":%u,\"sockname\":\"%s\",\"peername\":\"%s\",",
 		conn->listener->name, conn->listener->worker, name_of(getsockname, conn->fd, local),
 		conn->name);
 	fprintf(out, "\"odst_ip\":\"%s\",\"odst_ipv6\":\"%s\",\"odst\":[",
@@ -212,6 +218,18 @@ static void serve_conn(const struct serve_options *options, int epoll, struct so
 	watch(epoll, conn, (writing ? EPOLLOUT : 0) | (reading ? EPOLLIN : 0));
 }
 
+static void listen_datagram(const struct serve_options *options, int epoll,
+			    const struct address *address)
+{
+	struct source *source = new_source(open_datagram(address, options->v6only), NULL, 0);
+	char text[ADDRESS_TEXT];
+
+	source->datagram = true;
+	snprintf(source->name, sizeof(source->name), "%s", name_of(getsockname, source->fd, text));
+	watch(epoll, source, EPOLLIN);
+	printf(" udp %s", source->name);
+}
+
 static void listen_all(const struct serve_options *options, int epoll)
 {
 	printf("ready");
@@ -229,20 +247,24 @@ static void listen_all(const struct serve_options *options, int epoll)
 			printf(" %s", listener->name);
 		}
 	}
+	for (size_t i = 0; i < options->udp_count; i++)
+		listen_datagram(options, epoll, &options->udp[i]);
 	printf("\n");
 }
 
-static void add_listener(struct serve_options *options, const char *text)
+static void add_address(struct address *list, size_t *count, const char *text)
 {
-	if (options->listen_count == MAX_ITEMS)
+	if (*count == MAX_ITEMS)
 		die("too many listeners");
-	parse_address(text, &options->listen[options->listen_count++]);
+	parse_address(text, &list[(*count)++]);
 }
 
 static void parse_serve(int argc, char **argv, struct serve_options *options)
 {
 	static const struct option table[] = {
 		{ "listen", required_argument, NULL, 'l' },
+		{ "udp", required_argument, NULL, 'u' },
+		{ "tag", required_argument, NULL, 'T' },
 		{ "reuseport", required_argument, NULL, 'r' },
 		{ "v6only", no_argument, NULL, '6' },
 		{ "transparent", no_argument, NULL, 't' },
@@ -259,7 +281,13 @@ static void parse_serve(int argc, char **argv, struct serve_options *options)
 	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
 		switch (option) {
 		case 'l':
-			add_listener(options, optarg);
+			add_address(options->listen, &options->listen_count, optarg);
+			break;
+		case 'u':
+			add_address(options->udp, &options->udp_count, optarg);
+			break;
+		case 'T':
+			options->tag = optarg;
 			break;
 		case 'r':
 			options->reuseport = number(optarg);
@@ -293,8 +321,8 @@ static void parse_serve(int argc, char **argv, struct serve_options *options)
 		}
 	}
 	while (optind < argc) /* --listen A B C */
-		add_listener(options, argv[optind++]);
-	if (!options->listen_count)
+		add_address(options->listen, &options->listen_count, argv[optind++]);
+	if (!options->listen_count && !options->udp_count)
 		die("%s: --listen ADDR:PORT is missing", argv[0]);
 }
 
@@ -303,6 +331,7 @@ __attribute__((noreturn)) static void serve_main(int argc, char **argv, enum ser
 	struct serve_options options = {
 		.mode = mode,
 		.greet = true,
+		.tag = "",
 		.odst_len = { sizeof(struct sockaddr_storage) },
 		.odst_count = 1,
 		.bulk_bytes = 1 << 20,
@@ -319,7 +348,9 @@ __attribute__((noreturn)) static void serve_main(int argc, char **argv, enum ser
 		for (int i = 0; i < count; i++) {
 			struct source *source = events[i].data.ptr;
 
-			if (source->listener)
+			if (source->datagram)
+				answer_datagram(source->fd, options.tag, source->name);
+			else if (source->listener)
 				serve_conn(&options, epoll, source);
 			else
 				accept_conn(&options, epoll, source);

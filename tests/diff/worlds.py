@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two nodes with equal addresses, a pod on each: one pod has rules loaded by the real iptables-restore, the other is weir's.
+
+Each node's own network namespace is the rest of the world: it accepts connections to any address, and has any address as a source.
+"""
+
+import json
+import subprocess
+
+from lab import Lab, kube, net
+from lab.agent import known
+from lab.command import PROBE, run, wait_until
+
+from .inputs import options_of
+from .rules import IstioOptions, build
+
+APP = 1000
+SECOND4, SECOND6 = "10.245.0.10", "fd00:10:245::10"  # of the pod's other interface
+GATEWAY4, GATEWAY6 = "10.245.0.1", "fd00:10:245::1"
+BEHIND_SECOND4, BEHIND_SECOND6 = "198.51.100.7", "2001:db8:51::7"  # what the route leads to over it
+SYSCTLS = [f"net.ipv4.conf.{name}.rp_filter=0" for name in ("all", "default")] + ["net.ipv4.ip_nonlocal_bind=1", "net.ipv6.ip_nonlocal_bind=1"]
+# Ports that configurations and probes are made of: someone listens on each, in the pod and outside, but for 15002.
+PORTS = (22, 53, 80, 81, 443, 444, 1111, 1112, 2222, 3306, 3333, 4000, 4444, 5000, 5555, 6000, 6666, 7000, 7070, 8080, 8081, 9090, 9091,
+         31000, 32000)
+UDP_PORTS = (53, 123, 5555)
+ISTIO_PORTS = (15001, 15006, 15008, 15020, 15021, 15053, 15090)
+LINKERD_PORTS = (4140, 4143, 4190, 4191)
+
+
+def ids_of(options):
+    """The proxy's first uid and gid."""
+    if isinstance(options, IstioOptions):
+        return int(options.proxy_uid.split(",")[0]), int(options.proxy_gid.split(",")[0])
+    return options.uid, options.gid or options.uid
+
+
+class World:
+    """A lab with one pod; the kind says who redirects in it."""
+
+    def __init__(self, lab, mesh):
+        self.lab, self.mesh = lab, mesh
+        self.pod = lab.pod("pod", mesh=mesh)
+        self.servers = []
+        self.running = None
+        self._open_the_world()
+
+    def _open_the_world(self):
+        """The node accepts everything that is not the pod's; its second link is the pod's other interface."""
+        node, pod = self.lab.node.name, self.pod.netns
+        for name in (node, pod):
+            net.in_netns(name, "sysctl", "-qw", *SYSCTLS)
+        net.ip_batch(node, f"link add second type veth peer name eth1 netns {pod}", "link set second up",
+                     f"route add {self.pod.ip}/32 dev pod0 table local", f"route add {SECOND4}/32 dev second table local",
+                     f"route add {self.pod.ipv6}/128 dev pod0 table local", f"route add {SECOND6}/128 dev second table local",
+                     "route add local default dev lo table local", "route add local ::/0 dev lo table local",
+                     f"addr add {GATEWAY4}/32 dev second", f"addr add {GATEWAY6}/128 dev second nodad")
+        net.ip_batch(pod, "link set eth1 up", f"addr add {SECOND4}/32 dev eth1", f"addr add {SECOND6}/128 dev eth1 nodad",
+                     f"route add {GATEWAY4}/32 dev eth1", f"route add {GATEWAY6}/128 dev eth1",
+                     f"route add {BEHIND_SECOND4}/32 via {GATEWAY4} dev eth1 src {SECOND4}",
+                     f"route add {BEHIND_SECOND6}/128 via {GATEWAY6} dev eth1 src {SECOND6}", "addr add ::6/128 dev lo")
+        self.serve_node()
+
+    def serve_node(self):
+        """Servers of everybody else; ports of the proxies too, for they are somebody's there as well."""
+        ports = PORTS + ISTIO_PORTS + LINKERD_PORTS
+        argv = ["serve", "--tag=remote", *[f"--listen=[::]:{port}" for port in ports], *[f"--udp=[::]:{port}" for port in UDP_PORTS]]
+        self._start("node", [PROBE, "exec", "--netns", net.netns_path(self.lab.node.name), "--cgroup", self.lab.outside_cgroup, "--pdeathsig",
+                             "--", PROBE, *argv], None)
+
+    def _start(self, name, argv, place):
+        """A server that says when it is ready; place: in the pod."""
+        log = self.lab.log_path(f"diff_{name}")
+        with open(log, "w", encoding="utf-8") as out:
+            if place is None:
+                process = subprocess.Popen([str(arg) for arg in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            else:
+                process = self.pod.popen(argv, stdout=out, stderr=out, **place)
+        wait_until(lambda: log.read_text().startswith("ready") or process.poll() is not None, f"server {name}", interval=0.002)
+        assert process.poll() is None, log.read_text()
+        return process
+
+    def serve(self, options):
+        """The proxy as its own user and the application, as this configuration has them; nothing when they run already."""
+        istio = isinstance(options, IstioOptions)
+        tproxy = istio and options.inbound_interception_mode == "TPROXY"
+        uid, gid = ids_of(options)
+        uid = 0 if tproxy else uid  # Envoy needs CAP_NET_ADMIN then; the rules know it by its group
+        if self.running == (istio, tproxy, uid, gid):
+            return
+        for process in self.servers:
+            process.kill()
+            process.wait()
+        own = ISTIO_PORTS if istio else LINKERD_PORTS
+        apart = (15006,) if tproxy else ()  # Envoy's inbound listener alone is transparent
+        proxy = [f"--listen=[::]:{port}" for port in own if port not in apart] + (["--udp=[::]:15053"] if istio else [])
+        others = [f"--listen=[::]:{port}" for port in PORTS + (LINKERD_PORTS if istio else ISTIO_PORTS)]
+        name = container_of(istio)
+        self.servers = [self._start("proxy", [PROBE, "serve", "--tag=proxy", *proxy], {"uid": uid, "gid": gid, "container": name}),
+                        self._start("app", [PROBE, "serve", "--tag=app", *others, *[f"--udp=[::]:{port}" for port in UDP_PORTS]], {"uid": APP})]
+        if apart:
+            argv = [PROBE, "serve", "--tag=proxy", "--transparent", *[f"--listen=[::]:{port}" for port in apart]]
+            self.servers.append(self._start("tproxy", argv, {"uid": uid, "gid": gid, "container": name}))
+        self.running = (istio, tproxy, uid, gid)
+
+    def ask(self, probes, timeout):
+        """The answers to all probes: those from outside run on the node, the others in the pod."""
+        answers = {}
+        for outside in (False, True):
+            wanted = [probe for probe in probes if probe.outside == outside]
+            if not wanted:
+                continue
+            text = "\n".join(probe.line() for probe in wanted) + "\n"
+            batch = [PROBE, "batch", f"--timeout={timeout}"]
+            if outside:
+                done = net.in_netns(self.lab.node.name, *batch, stdin=text)
+            else:
+                done = self.pod.run(batch, stdin=text)
+            answers.update(zip(wanted, map(json.loads, done.stdout.splitlines())))
+        return answers
+
+
+def container_of(istio):
+    return kube.PROXY_CONTAINER["istio" if istio else "linkerd"]
+
+
+class IptablesWorld(World):
+    """Rules are replaced as a whole; connections of former rules are forgotten."""
+
+    def apply(self, pod):
+        options = options_of(pod)
+        self.serve(options)
+        rules = build(options)
+        for tool, family in (("iptables-restore", 4), ("ip6tables-restore", 6)):
+            net.in_netns(self.pod.netns, tool, stdin=rules.text(family))
+        self._policy_routing(isinstance(options, IstioOptions) and options.inbound_interception_mode == "TPROXY", options)
+        net.in_netns(self.pod.netns, "conntrack", "-F", check=False)
+
+    def _policy_routing(self, on, options):
+        families = ("-4", "-6") if on and options.enable_ipv6 else ("-4",) if on else ()
+        for family in ("-4", "-6"):
+            run("ip", "-n", self.pod.netns, family, "rule", "del", "fwmark", "1337", check=False)
+            run("ip", "-n", self.pod.netns, family, "route", "flush", "table", "133", check=False)
+        for family in families:
+            run("ip", "-n", self.pod.netns, family, "rule", "add", "fwmark", "1337", "lookup", "133")
+            run("ip", "-n", self.pod.netns, family, "route", "add", "local", "default", "dev", "lo", "table", "133")
+
+
+class WeirWorld(World):
+    """The pod's file is rewritten; the workload's name tells when the agent has applied it."""
+
+    def __init__(self, lab, mesh):
+        super().__init__(lab, mesh)
+        self.agent = lab.agent()
+        self.turn = 0
+
+    def apply(self, pod):
+        self.turn = 1 - self.turn
+        workload = f"turn-{self.turn}"
+        item = json.loads(json.dumps(pod))
+        item["metadata"]["labels"]["service.istio.io/workload-name"] = workload
+        self.serve(options_of(pod))
+        self.pod.write(item)
+        return wait_until(lambda: self._state(workload), "the agent to apply a configuration", interval=0.005)
+
+    def _state(self, workload):
+        """What `weir pods` says once it speaks of this object."""
+        item = known(self.lab, self.pod)
+        return item if item and item["workload"] == workload else None
+
+
+class Worlds:
+    """Both kinds for one mesh, in labs of their own; close() removes them."""
+
+    def __init__(self, mesh):
+        self.labs = [Lab(f"diff-{mesh}-{kind}") for kind in ("iptables", "weir")]
+        try:
+            for lab in self.labs:
+                lab.__enter__()
+            self.iptables = IptablesWorld(self.labs[0], mesh)
+            self.weir = WeirWorld(self.labs[1], mesh)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        for lab in self.labs:
+            lab.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def apply(self, pod):
+        """Puts a configuration in force in both; what `weir pods` says of it."""
+        self.iptables.apply(pod)
+        return self.weir.apply(pod)
+
+    def pod_object(self):
+        """A fresh object to edit: of the weir pod."""
+        return self.weir.pod.object()
