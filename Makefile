@@ -35,13 +35,14 @@ BPF_CONNS := conns
 BASE  := $(wildcard base/*.c)
 AGENT := $(wildcard agent/*.c)
 EXPO  := $(filter-out exporter/metrics_doc.c,$(wildcard exporter/*.c))
-CLI   := $(filter-out cli/cni.c,$(wildcard cli/*.c))
+CNI   := $(wildcard cli/cni*.c)
+CLI   := $(filter-out $(CNI),$(wildcard cli/*.c))
 obj    = $(patsubst %.c,$(B)/%.o,$(1))
 
 # Testable without a kernel: what the unit tests are linked with.
 PURE := $(BASE) $(filter agent/pod.c agent/object.c agent/workload.c agent/annotations.c \
 	agent/go_text.c agent/lists.c agent/init_args.c agent/proxy_config.c agent/istio_inputs.c \
-	agent/policy%.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c,$(CLI))
+	agent/policy%.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all demo check check-unit check-style diff bench install clean clean-lab docs
@@ -85,7 +86,7 @@ $(B)/%.o: %.c $(B)/weir.skel.h $(B)/netns.skel.h $(B)/conns.skel.h | $(SETUP)
 $(B)/weir: $(call obj,$(BASE) $(AGENT) $(EXPO) $(CLI))
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(B)/weir-cni: $(call obj,$(BASE) cli/cni.c)
+$(B)/weir-cni: $(call obj,$(BASE) $(CNI))
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -ljansson
 
 $(B)/tests/probe: tests/e2e/probe.c $(wildcard tests/e2e/probe/*.h) | $(SETUP)
@@ -131,6 +132,7 @@ tests: all $(B)/tests/probe $(B)/tests/policy-dump $(B)/metrics-doc $(UNIT_BINS)
 
 check: tests
 	-@scripts/fetch-envoy > /dev/null
+	-@scripts/fetch-cni > /dev/null
 	scripts/check
 
 demo: all $(B)/tests/probe

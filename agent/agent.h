@@ -9,10 +9,12 @@
 #include <stdbool.h>
 #include <time.h>
 
+#include "agent/cni.h"
 #include "agent/loader.h"
 #include "agent/loop.h"
 #include "agent/names.h"
 #include "agent/reconcile.h"
+#include "agent/sandbox.h"
 #include "agent/source.h"
 #include "exporter/collect.h"
 #include "exporter/http.h"
@@ -37,6 +39,13 @@ struct agent {
 	struct loader *loader;
 	struct names *names;
 	struct source source;
+	struct sandboxes sandboxes;
+	struct cni *cni;
+	/*
+	 * Asks the API for one pod; it comes as any pod does. NULL: there is no API. Called once
+	 * for each CNI ADD whose pod is not known.
+	 */
+	void (*lookup_pod)(struct agent *agent, const char *namespace, const char *name);
 	struct reconciler *reconciler;
 	struct http *http;
 	struct exporter_source exporter;
@@ -54,6 +63,9 @@ struct agent {
 
 /* `weir agent`, as cli/commands.def names it. */
 int weir_agent_main(int argc, char **argv);
+
+/* What the sources or the sandboxes say has changed: all pods are looked at soon (main.c). */
+void agent_changed(struct agent *agent);
 
 /* Control socket RUNDIR/weir.sock (ctl.c). 0 or -errno with *ret_error. */
 int ctl_open(struct agent *agent, char **ret_error);

@@ -146,14 +146,16 @@ static bool is_global(const struct weir_addr *a)
 
 /*
  * Envoy marks its connections to its own application by the source ::6, which istio-init gives to
- * lo (127.0.0.6 needs no such help). A pod without IPv6 goes without.
+ * lo (127.0.0.6 needs no such help). A pod without IPv6 goes without. A runtime may run CNI's
+ * loopback plugin beside the others, and that fails when lo has an address that is none of
+ * loopback.
  */
 static void add_passthrough_address(const struct placement *p)
 {
 	static const struct weir_addr six = { .ip = { [15] = 6 } };
 	const struct weir_pod *pod = &p->policy->pod;
 
-	if (pod->mode == WEIR_MODE_CAPTURE && pod->rules == WEIR_RULES_ISTIO &&
+	if (!p->young && pod->mode == WEIR_MODE_CAPTURE && pod->rules == WEIR_RULES_ISTIO &&
 	    (pod->flags & WEIR_POD_IPV6))
 		netns_add_lo_v6(p->netns_fd, &six);
 }

@@ -17,6 +17,7 @@ struct placement {
 	uint32_t workload;
 	const struct policy *policy;
 	const char *namespace, *name, *uid, *netns;
+	bool young; /* the runtime is still at work on it */
 	struct desired *addresses; /* of weir_local: the pod's are added */
 };
 

@@ -8,13 +8,14 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/time.h>
-#include <sys/un.h>
 
 #include "agent/agent.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/unix.h"
+
+#define SOCKET_NAME "weir.sock"
 
 static json_t *proxy_json(const struct weir_pod *pod)
 {
@@ -37,13 +38,13 @@ static json_t *split_ips(const char *ips)
 static json_t *pod_json(const struct managed *m)
 {
 	json_t *warnings = json_array();
-	json_t *pod =
-		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s}",
-			  "namespace", m->namespace, "name", m->name, "uid", m->uid, "mesh",
-			  policy_mesh_name(m->policy->mesh), "state", policy_state_name(m->state),
-			  "reason", m->reason ?: "", "workload", m->workload, "workload_kind",
-			  m->workload_kind, "netns", m->netns, "cgroup", m->cgroup, "netns_cookie",
-			  (json_int_t)m->cookie, "file", m->file);
+	json_t *pod = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s}",
+				"namespace", m->namespace, "name", m->name, "uid", m->uid, "mesh",
+				policy_mesh_name(m->policy->mesh), "state",
+				policy_state_name(m->state), "reason", m->reason ?: "", "workload",
+				m->workload, "workload_kind", m->workload_kind, "netns", m->netns,
+				"cgroup", m->cgroup, "found_by", place_how_name(m->how),
+				"netns_cookie", (json_int_t)m->cookie, "file", m->file);
 
 	if (!pod) /* a string that is not UTF-8 */
 		pod = json_pack("{s:s}", "error", "not printable");
@@ -160,32 +161,22 @@ static void on_client(void *ctx, uint32_t events)
 
 int ctl_open(struct agent *agent, char **ret_error)
 {
-	_cleanup_free_ char *path = xasprintf("%s/weir.sock", agent->options.run_dir);
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int err = make_dirs(agent->options.run_dir, 0755);
+	const char *dir = agent->options.run_dir;
+	int err = make_dirs(dir, 0755);
 
-	agent->ctl_fd = -1;
-	if (!err && strlen(path) >= sizeof(addr.sun_path))
-		err = -ENAMETOOLONG;
-	if (!err) {
-		strcpy(addr.sun_path, path);
-		unlink(path); /* the lock on BPFDIR says that nobody else serves it */
-		agent->ctl_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		if (agent->ctl_fd < 0 ||
-		    bind(agent->ctl_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-		    chmod(path, 0600) < 0 || listen(agent->ctl_fd, 16) < 0)
-			err = -errno;
-	}
-	if (!err)
+	if (!err) /* the lock on BPFDIR says that nobody else serves it */
+		err = agent->ctl_fd = unix_listen(dir, SOCKET_NAME);
+	if (err >= 0)
 		err = loop_add(agent->loop, agent->ctl_fd, EPOLLIN, on_client, agent);
 	if (err)
-		*ret_error = xasprintf("cannot listen on %s: %s", path, strerror(-err));
+		*ret_error =
+			xasprintf("cannot listen on %s/" SOCKET_NAME ": %s", dir, strerror(-err));
 	return err;
 }
 
 void ctl_close(struct agent *agent)
 {
-	_cleanup_free_ char *path = xasprintf("%s/weir.sock", agent->options.run_dir);
+	_cleanup_free_ char *path = xasprintf("%s/" SOCKET_NAME, agent->options.run_dir);
 
 	if (agent->ctl_fd >= 0)
 		unlink(path);

@@ -207,6 +207,7 @@ static void run_reconcile(struct agent *agent)
 	text = xasprintf("%d", changes);
 	log_debug("reconciled", "changes", text, NULL);
 	report_losses(agent);
+	cni_reconciled(agent->cni);
 	agent->reconcile_soon = false;
 	loop_arm(agent->reconcile_timer,
 		 again_ms >= 0 && again_ms < RECONCILE_MS ? again_ms : RECONCILE_MS);
@@ -218,14 +219,17 @@ static void on_reconcile(void *ctx, uint32_t events)
 	run_reconcile(ctx);
 }
 
-static void on_source_changed(void *ctx)
+void agent_changed(struct agent *agent)
 {
-	struct agent *agent = ctx;
-
 	if (agent->reconcile_soon)
 		return; /* a directory that never rests must not put it off for ever */
 	agent->reconcile_soon = true;
 	loop_arm(agent->reconcile_timer, DEBOUNCE_MS);
+}
+
+static void on_source_changed(void *ctx)
+{
+	agent_changed(ctx);
 }
 
 static void on_signal(void *ctx, uint32_t events)
@@ -325,7 +329,8 @@ static int start(struct agent *agent, char **ret_error)
 	feature_probe(agent);
 	metrics_init(agent);
 	agent->names = names_open(loader_map(agent->loader, "weir_names"));
-	agent->reconciler = reconciler_new(agent->loader, agent->names, &agent->source, &policy);
+	agent->reconciler = reconciler_new(agent->loader, agent->names, &agent->source,
+					   &agent->sandboxes, &policy);
 	agent->reconcile_timer = loop_timer(agent->loop, on_reconcile, agent);
 	if (agent->reconcile_timer < 0)
 		return agent->reconcile_timer;
@@ -336,6 +341,8 @@ static int start(struct agent *agent, char **ret_error)
 		err = start_http(agent, ret_error);
 	if (!err)
 		err = ctl_open(agent, ret_error);
+	if (!err)
+		err = cni_open(agent, &agent->cni, ret_error);
 	if (!err) /* last: whatever fails before leaves nothing attached */
 		err = loader_attach(agent->loader, agent->cgroup_root, ret_error);
 	return err;
@@ -344,6 +351,7 @@ static int start(struct agent *agent, char **ret_error)
 static void stop(struct agent *agent)
 {
 	ctl_close(agent);
+	cni_close(agent->cni);
 	http_stop(agent->http);
 	reconciler_free(agent->reconciler);
 	names_free(agent->names);

@@ -6,6 +6,7 @@
 #include <ifaddrs.h>
 #include <linux/ipv6.h>
 #include <linux/nsfs.h>
+#include <linux/openat2.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -14,6 +15,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -22,15 +25,38 @@
 #define SO_NETNS_COOKIE 71
 #endif
 
+static int check_type(int fd)
+{
+	if (fd < 0)
+		return -errno;
+	return ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET ? 0 : -EMEDIUMTYPE;
+}
+
+/*
+ * The path as the node's init process sees it, symbolic links included (openat2(), Linux 5.6):
+ * namespaces that the runtime mounts do not come into the mounts of the agent's own container.
+ */
+static int open_on_node(const char *path)
+{
+	_cleanup_close_ int root = open("/proc/1/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct open_how how = { .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
+				.resolve = RESOLVE_IN_ROOT };
+
+	if (root < 0)
+		return -errno;
+	return (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+}
+
 int netns_open(const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	_cleanup_close_ int there = -1;
+	int err = check_type(fd);
 
-	if (fd < 0)
-		return -errno;
-	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
-		return -EMEDIUMTYPE;
-	return TAKE_FD(fd);
+	if (!err)
+		return TAKE_FD(fd);
+	there = open_on_node(path);
+	return check_type(there) ? err : TAKE_FD(there);
 }
 
 int netns_call(int netns_fd, int (*fn)(void *ctx), void *ctx)

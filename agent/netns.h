@@ -11,7 +11,10 @@
 
 #include "maps/addr.h"
 
-/* Opens path. -errno, or -EMEDIUMTYPE when it is no network namespace. */
+/*
+ * Opens path; where this process does not see it, as the node's init process does, if that is not
+ * hidden (hostPID). -errno, or -EMEDIUMTYPE when it is no network namespace.
+ */
 int netns_open(const char *path);
 
 /*

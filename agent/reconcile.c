@@ -22,10 +22,13 @@
 #define MISSING_MS 1000
 /* A pod file may come before its network namespace, and that comes without an event. */
 #define WAITING_MS 500
+/* From CNI ADD until the runtime has certainly run its other plugins. */
+#define YOUNG_MS 1000
 /* A policy that does not fit is not written again and again. */
 #define RETRY_MS 60000
 
 struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
+				  const struct sandboxes *sandboxes,
 				  const struct policy_options *options)
 {
 	struct reconciler *r = xcalloc(1, sizeof(*r));
@@ -33,6 +36,7 @@ struct reconciler *reconciler_new(struct loader *loader, struct names *names, st
 	r->loader = loader;
 	r->names = names;
 	r->source = source;
+	r->sandboxes = sandboxes;
 	r->options = *options;
 	netns_own_cookie(&r->own_cookie);
 	return r;
@@ -111,10 +115,9 @@ static const struct namespace *find_namespace(const struct source *s, const char
 
 /* Takes what is new of the object into m. */
 static void refresh(struct reconciler *r, struct managed *m, const struct pod *pod,
-		    const char *file)
+		    const char *file, struct place *place)
 {
 	const struct namespace *namespace = find_namespace(r->source, pod->namespace);
-	const char *cgroup = pod_annotation(pod, "weir.io/cgroup");
 	struct policy_options options = r->options;
 	uint32_t before = m->policy ? policy_generation(m->policy) : 0;
 
@@ -124,8 +127,9 @@ static void refresh(struct reconciler *r, struct managed *m, const struct pod *p
 	m->uid = xstrdup(pod->uid);
 	m->node = xstrdup(pod->node_name ?: "");
 	pod_workload(pod, &m->workload, &m->workload_kind);
-	m->netns = xstrdup(pod_annotation(pod, "weir.io/netns"));
-	m->cgroup = xstrdup(cgroup ?: "");
+	m->netns = TAKE_PTR(place->netns);
+	m->cgroup = TAKE_PTR(place->cgroup);
+	m->how = place->how;
 	m->file = xstrdup(file);
 	m->ips = list_ips(pod);
 	if (namespace) {
@@ -158,9 +162,16 @@ static void set_state(struct managed *m, enum policy_state state, char *reason)
 		log_warn("pod", "pod", key, "warning", m->policy->warnings[i], NULL);
 }
 
+/* Whom to ask about the path. */
+static const char *netns_name(const struct managed *m)
+{
+	return m->how == PLACE_FILE ? "annotation weir.io/netns"
+				    : "the network namespace that CNI ADD named";
+}
+
 static char *netns_error(const struct managed *m, int err)
 {
-	return xasprintf("annotation weir.io/netns: %s %s", m->netns,
+	return xasprintf("%s: %s %s", netns_name(m), m->netns,
 			 err == -EMEDIUMTYPE ? "is not a network namespace"
 			 : err == -ENOENT    ? "does not exist"
 					     : strerror(-err));
@@ -222,17 +233,15 @@ static int find_netns(struct reconciler *r, struct managed *m, uint64_t *ret_coo
 		return err;
 	}
 	if (cookie == r->own_cookie) {
-		*ret_error = xasprintf(
-			"annotation weir.io/netns: %s is the host's own network namespace",
-			m->netns);
+		*ret_error = xasprintf("%s: %s is the host's own network namespace", netns_name(m),
+				       m->netns);
 		return -EINVAL;
 	}
 	hand_over(r, cookie, m);
 	other = holder_of(r, cookie, m) ?: former_holder(r, cookie, m);
 	if (other) {
-		*ret_error = xasprintf(
-			"annotation weir.io/netns: %s is the network namespace of pod %s/%s",
-			m->netns, other->namespace, other->name);
+		*ret_error = xasprintf("%s: %s is the network namespace of pod %s/%s",
+				       netns_name(m), m->netns, other->namespace, other->name);
 		return -EEXIST;
 	}
 	*ret_cookie = cookie;
@@ -266,10 +275,13 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 			       .name = m->name,
 			       .uid = m->uid,
 			       .netns = m->netns,
+			       .young = loop_now_ms() < m->young_until_ms,
 			       .addresses = &r->addresses };
 	char *error = NULL;
 	int changes;
 
+	if (!p.young)
+		m->young_until_ms = 0;
 	m->cookie = cookie;
 	if (keeps_last_good(r, m, cookie)) {
 		/* its program may be an older agent's */
@@ -318,11 +330,17 @@ static int reconcile_pod(struct reconciler *r, struct managed *m)
 	return changes + put_in_force(r, m, fd, cookie);
 }
 
-/* Pods run here when they name their network namespace; those of the host's are not ours. */
-static void take_in(struct reconciler *r, const struct pod *pod, const char *file)
+/* Pods that run elsewhere are peers, those of the host's network namespace are not ours. */
+static struct managed *take_in(struct reconciler *r, const struct pod *pod, const char *file)
 {
-	if (pod_annotation(pod, "weir.io/netns") && !pod->host_network)
-		refresh(r, find_managed(r, pod), pod, file);
+	_cleanup_place_ struct place place = { 0 };
+	struct managed *m;
+
+	if (!place_find(r->sandboxes, pod, &place))
+		return NULL;
+	m = find_managed(r, pod);
+	refresh(r, m, pod, file, &place);
+	return m;
 }
 
 static void scan(struct reconciler *r)
@@ -429,6 +447,19 @@ static int drop_former_addresses(struct reconciler *r)
 	return changes < 0 ? 0 : changes;
 }
 
+/* The earlier of two moments, of which -1 is none. */
+static int64_t sooner(int64_t a_ms, int64_t b_ms)
+{
+	return a_ms < 0 || (b_ms >= 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
+static int64_t time_left(int64_t until_ms)
+{
+	int64_t left = until_ms - loop_now_ms();
+
+	return left > 0 ? left : 0;
+}
+
 /* There is room again for what did not fit. */
 static void retry_soon(struct reconciler *r, int64_t *again_ms)
 {
@@ -455,8 +486,10 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 		m->written = false;
 		if (m->present)
 			changes += reconcile_pod(r, m);
-		if (m->present && !m->cookie && (again_ms < 0 || again_ms > WAITING_MS))
-			again_ms = WAITING_MS;
+		if (m->present && !m->cookie)
+			again_ms = sooner(again_ms, WAITING_MS);
+		if (m->young_until_ms)
+			again_ms = sooner(again_ms, time_left(m->young_until_ms));
 	}
 	gone = drop_gone(r, &again_ms); /* after its successor has taken over */
 	if (gone)
@@ -472,4 +505,35 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 	}
 	*ret_again_ms = again_ms;
 	return changes;
+}
+
+static struct managed *take_in_sandbox(struct reconciler *r, const struct sandbox *sandbox)
+{
+	for (const struct source_file *f = r->source->files; f; f = f->next)
+		for (size_t i = 0; i < f->objects.n_pods; i++)
+			if (sandbox_is_of(sandbox, f->objects.pods[i]))
+				return take_in(r, f->objects.pods[i], f->name);
+	return NULL;
+}
+
+int reconcile_sandbox(struct reconciler *r, const struct sandbox *sandbox,
+		      const struct managed **ret)
+{
+	struct managed *m = take_in_sandbox(r, sandbox);
+
+	if (!m)
+		return -ENOENT;
+	desired_init(&r->addresses, sizeof(struct weir_local_addr), sizeof(__u32));
+	if (!m->cookie)
+		m->young_until_ms = loop_now_ms() + YOUNG_MS;
+	reconcile_pod(r, m);
+	desired_free(&r->addresses); /* what it had before goes in the next full run */
+	*ret = m;
+	return 0;
+}
+
+bool reconciler_in_force(const struct reconciler *r, const struct managed *m)
+{
+	return m->cookie && apply_captured(r->loader, m->cookie) &&
+	       loader_netns_alive(r->loader, m->cookie);
 }

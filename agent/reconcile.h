@@ -9,6 +9,7 @@
 #include "agent/loader.h"
 #include "agent/map.h"
 #include "agent/names.h"
+#include "agent/place.h"
 #include "agent/policy.h"
 #include "agent/source.h"
 
@@ -17,7 +18,8 @@ struct managed {
 	struct managed *next;
 	char *namespace, *name, *uid, *node;
 	char *workload, *workload_kind;
-	char *netns, *cgroup; /* as annotated */
+	char *netns, *cgroup; /* as struct place has them */
+	enum place_how how; /* it was found */
 	char *file; /* where it was read */
 	char *ips; /* for people */
 	struct policy *policy; /* of its newest object */
@@ -28,6 +30,7 @@ struct managed {
 	bool written; /* in this run: its addresses are all desired ones */
 	bool present; /* in the newest scan */
 	int64_t retry_ms; /* not before this moment; 0: at once */
+	int64_t young_until_ms; /* the runtime is still making its network; 0: not so */
 	int64_t missing_since; /* ms; 0: not missing */
 };
 
@@ -35,6 +38,7 @@ struct reconciler {
 	struct loader *loader;
 	struct names *names;
 	struct source *source;
+	const struct sandboxes *sandboxes;
 	struct policy_options options;
 	uint64_t own_cookie;
 	struct managed *pods;
@@ -43,6 +47,7 @@ struct reconciler {
 };
 
 struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
+				  const struct sandboxes *sandboxes,
 				  const struct policy_options *options);
 void reconciler_free(struct reconciler *r);
 
@@ -51,6 +56,16 @@ void reconciler_free(struct reconciler *r);
  * run again even if nothing happens, -1: no need.
  */
 int reconcile(struct reconciler *r, int64_t *ret_again_ms);
+
+/*
+ * The same for the pod of one sandbox alone, at once. -ENOENT when no source knows it; otherwise
+ * *ret is owned by r until the next run.
+ */
+int reconcile_sandbox(struct reconciler *r, const struct sandbox *sandbox,
+		      const struct managed **ret);
+
+/* Is a pod's capture in force in the kernel, its inbound steering included? */
+bool reconciler_in_force(const struct reconciler *r, const struct managed *m);
 
 /* ns/name, for logs; the caller's. */
 char *managed_key(const struct managed *m);

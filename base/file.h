@@ -8,6 +8,11 @@
 /* Reads path; *ret_data (owned by the caller) is terminated by a NUL that *ret_len does not count.
  * -EFBIG beyond max. */
 int file_read(const char *path, size_t max, char **ret_data, size_t *ret_len);
+/*
+ * Puts data at path as a whole: written beside it (as .NAME.tmp, which a watcher knows to be none
+ * of its own), flushed to the disk, renamed. An error leaves what was there.
+ */
+int file_write(const char *path, const void *data, size_t len, unsigned int mode);
 /* mkdir -p; existing directories are fine. */
 int make_dirs(const char *path, unsigned int mode);
 

@@ -2,16 +2,15 @@
 #include "cli/ctl.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/unix.h"
 
 #define SOCKET_NAME "weir.sock"
 #define TIMEOUT_MS  5000
@@ -23,20 +22,6 @@ static long long now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-}
-
-/* Through a descriptor of the directory: sun_path holds only 107 characters. */
-static int connect_to(int fd, const char *run_dir)
-{
-	_cleanup_close_ int dir = open(run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-
-	if (dir < 0)
-		return errno == ENOTDIR ? -ENOENT : -errno;
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" SOCKET_NAME, dir);
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return errno == EAGAIN ? -ETIMEDOUT : -errno;
-	return 0;
 }
 
 static int send_line(int fd, const char *question)
@@ -88,16 +73,14 @@ static int read_all(int fd, struct buf *answer)
 
 int ctl_ask(const char *run_dir, const char *question, json_t **ret)
 {
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	_cleanup_close_ int fd = unix_connect(run_dir, SOCKET_NAME);
 	_cleanup_buf_ struct buf answer = { 0 };
 	json_t *json;
 	int r;
 
 	if (fd < 0)
-		return -errno;
-	r = connect_to(fd, run_dir);
-	if (r == 0)
-		r = send_line(fd, question);
+		return fd;
+	r = send_line(fd, question);
 	if (r == 0)
 		r = read_all(fd, &answer);
 	if (r < 0)

@@ -65,6 +65,11 @@ def owner_metadata(owner, labels, pod_name):
     return {"generateName": f"{name}-", "ownerReferences": [reference]}
 
 
+def addresses(ips):
+    """Of a pod's status; before its network is made there are none."""
+    return {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]} if ips else {}
+
+
 def service(name, namespace, addresses, ports, selector):
     """ports: (port, target, protocol)"""
     return {

@@ -44,12 +44,16 @@ class Node:
         """The host part of the next address: 10.244.0.10, fd00:10:244::10 and so on."""
         return 10 + self.links
 
+    def make_netns(self, netns):
+        """An empty one, as a container runtime makes it."""
+        run("ip", "netns", "add", netns)
+        in_netns(netns, "sysctl", "-qw", *COMMON_SYSCTLS)
+
     def connect(self, netns, ipv4, ipv6):
         """Makes a network namespace with an eth0 and routes through the node; either address may be None."""
         link = f"pod{self.links}"
         self.links += 1
-        run("ip", "netns", "add", netns)
-        in_netns(netns, "sysctl", "-qw", *COMMON_SYSCTLS)
+        self.make_netns(netns)
         node = [f"link add {link} type veth peer name eth0 netns {netns}", f"link set {link} up"]
         pod = ["link set lo up", "link set eth0 up"]
         for address, gateway, length in ((ipv4, GATEWAY4, 32), (ipv6, GATEWAY6, 128)):

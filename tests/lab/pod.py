@@ -15,7 +15,7 @@ class Pod:
     """Made by Lab.pod() and Lab.outside()."""
 
     def __init__(self, lab, name, namespace="default", ip=None, ipv6=True, mesh=None, labels=None, annotations=None, owner=None,
-                 ports=(), proxy_uid=None, proxy_env=None, outside=False):
+                 ports=(), proxy_uid=None, proxy_env=None, outside=False, network=True):
         self.lab, self.name, self.namespace, self.mesh = lab, name, namespace, mesh
         self.labels, self.annotations, self.owner, self.ports = {"app": name, **(labels or {})}, dict(annotations or {}), owner, ports
         self.proxy_uid = proxy_uid or {"istio": 1337, "linkerd": 2102}.get(mesh)
@@ -27,10 +27,17 @@ class Pod:
             self.labels.setdefault("pod-template-hash", "7d9f8c6b5d")
         self.kubepods = lab.outside_cgroup if outside else lab.cgroup_root
         self._make_cgroups()
-        host = lab.node.next_host()
+        self.ip = self.ipv6 = None
+        if network:
+            self._connect(ip, ipv6)
+        else:  # CNI plugins do the rest
+            lab.node.make_netns(self.netns)
+
+    def _connect(self, ip, ipv6):
+        host = self.lab.node.next_host()
         self.ip = ip or f"10.244.0.{host}"
         self.ipv6 = f"fd00:10:244::{host}" if ipv6 is True else ipv6 or None
-        lab.node.connect(self.netns, self.ip, self.ipv6)
+        self.lab.node.connect(self.netns, self.ip, self.ipv6)
 
     def _make_cgroups(self):
         """One cgroup for the pod, in it one for each container."""
@@ -57,7 +64,7 @@ class Pod:
                 "annotations": {**self.annotations, "weir.io/netns": net.netns_path(self.netns), "weir.io/cgroup": str(self.cgroup)}},
             "spec": {"nodeName": "node-a", "serviceAccountName": "default", "restartPolicy": "Always", "initContainers": [],
                      "containers": [kube.container("app", "example/app", self.ports)]},
-            "status": {"phase": "Running", "hostIP": net.GATEWAY4, "podIP": addresses[0], "podIPs": [{"ip": ip} for ip in addresses],
+            "status": {"phase": "Running", "hostIP": net.GATEWAY4, **kube.addresses(addresses),
                        "qosClass": "Burstable", "startTime": kube.CREATED, "containerStatuses": [
                            {"name": name, "containerID": f"containerd://{ident}", "ready": True, "started": True, "restartCount": 0}
                            for name, ident in self.containers.items()]}}

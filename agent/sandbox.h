@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sandboxes that CNI ADD told of: which network namespace the container runtime made for which
+ * pod. One file each below RUNDIR/sandboxes, so that the next agent knows them as well; a reboot
+ * ends the sandboxes and wipes /run together.
+ */
+#ifndef WEIR_AGENT_SANDBOX_H
+#define WEIR_AGENT_SANDBOX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "agent/pod.h"
+
+struct sandbox {
+	struct sandbox *next;
+	char *container_id, *ifname; /* together they name an attachment, as CNI has it */
+	char *network; /* name of the network configuration */
+	char *netns; /* path, as the runtime sees it */
+	char *namespace, *name;
+	char *uid; /* "" when the runtime does not tell */
+	bool guarded; /* its pod could not be learnt in time: it is refused what may be captured */
+};
+
+struct sandboxes {
+	char *dir; /* NULL: not open */
+	struct sandbox *list; /* the newest first */
+};
+
+/* Makes dir and reads what is there; what cannot be read is logged and removed. 0 or -errno. */
+int sandboxes_open(struct sandboxes *s, const char *dir);
+void sandboxes_close(struct sandboxes *s);
+
+/*
+ * Takes in a copy of all strings of `new`. An attachment of that name, or an older one of the same
+ * pod and interface, is replaced. 0, or -errno when it could not be kept on disk (it is known
+ * nevertheless).
+ */
+int sandboxes_put(struct sandboxes *s, const struct sandbox *new);
+/* Forgets an attachment; ifname NULL: all of that container. How many there were. */
+int sandboxes_drop(struct sandboxes *s, const char *container_id, const char *ifname);
+
+/* Those of a pod; the newest. NULL when there is none. */
+const struct sandbox *sandboxes_of_pod(const struct sandboxes *s, const struct pod *pod);
+bool sandbox_is_of(const struct sandbox *sandbox, const struct pod *pod);
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cni_ask.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/unix.h"
+
+#define SOCKET_NAME "cni.sock"
+#define ANSWER_MAX  (1u << 20)
+
+static long long now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+static json_t *string_or_empty(const char *text)
+{
+	return json_string(text ?: "") ?: json_string("");
+}
+
+static char *request_text(const struct cni_request *r, int timeout_ms)
+{
+	const json_t *valid = json_object_get(r->config, "cni.dev/valid-attachments");
+	json_t *json =
+		json_pack("{s:o, s:o, s:o, s:o, s:o, s:i}", "command", string_or_empty(r->command),
+			  "containerID", string_or_empty(r->container_id), "netns",
+			  string_or_empty(r->netns), "ifName", string_or_empty(r->ifname),
+			  "network", string_or_empty(r->network), "timeoutMs", timeout_ms);
+	char *text;
+
+	if (cni_request_has_pod(r))
+		json_object_set_new(
+			json, "pod",
+			json_pack("{s:o, s:o, s:o}", "namespace", string_or_empty(r->namespace),
+				  "name", string_or_empty(r->pod), "uid", string_or_empty(r->uid)));
+	if (valid)
+		json_object_set(json, "attachments", (json_t *)valid);
+	text = json_dumps(json, JSON_COMPACT);
+	json_decref(json);
+	return text;
+}
+
+/* Until the socket takes or has something; -ETIMEDOUT. */
+static int wait_for(int fd, short events, long long deadline)
+{
+	long long left = deadline - now_ms();
+	struct pollfd p = { .fd = fd, .events = events };
+	int n = poll(&p, 1, left > 0 ? (int)left : 0);
+
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	return n ? 0 : -ETIMEDOUT;
+}
+
+static int send_all(int fd, const char *text, size_t len, long long deadline)
+{
+	while (len) {
+		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+		int err = 0;
+
+		if (n < 0)
+			err = errno == EAGAIN ? wait_for(fd, POLLOUT, deadline) : -errno;
+		if (err)
+			return err;
+		if (n > 0) {
+			text += n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+/* The answer ends when the agent closes. */
+static int read_all(int fd, struct buf *answer, long long deadline)
+{
+	char chunk[16384];
+
+	for (;;) {
+		int err = wait_for(fd, POLLIN, deadline);
+		ssize_t n;
+
+		if (err)
+			return err;
+		n = read(fd, chunk, sizeof(chunk));
+		if (n == 0)
+			return 0;
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (n > 0)
+			buf_add(answer, chunk, (size_t)n);
+		if (answer->len > ANSWER_MAX)
+			return -EBADMSG;
+	}
+}
+
+int cni_ask(const struct cni_request *r, int timeout_ms, json_t **ret)
+{
+	long long deadline = now_ms() + timeout_ms;
+	_cleanup_free_ char *text = request_text(r, timeout_ms);
+	_cleanup_free_ char *line = xasprintf("%s\n", text);
+	_cleanup_close_ int fd = unix_connect(r->run_dir, SOCKET_NAME);
+	_cleanup_buf_ struct buf answer = { 0 };
+	json_t *json;
+	int err = fd < 0 ? fd : send_all(fd, line, strlen(line), deadline);
+
+	if (!err)
+		err = read_all(fd, &answer, deadline);
+	if (err)
+		return err;
+	json = json_loadb(buf_text(&answer), answer.len, 0, NULL);
+	if (!json_is_object(json)) {
+		json_decref(json);
+		return -EBADMSG; /* it ended before it had answered */
+	}
+	*ret = json;
+	return 0;
+}

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""weir-cni, driven as a container runtime drives it, and by hand where a runtime would not go."""
+
+import json
+import signal
+import threading
+import time
+
+import pytest
+
+from lab.cni import Cni, CniError, weir_cni
+from lab.command import run, wait_until
+from support import APP, BPFTOOL, assert_redirected, cookies_in, known, start_proxy, wait_state
+
+VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+POD_ARGS = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart;K8S_POD_UID=6f9d9c55-0000-4000-8000-000000000001"
+
+
+def config(version="1.0.0", **more):
+    return {"cniVersion": version, "name": "pods", "type": "weir-cni", "prevResult": {"cniVersion": version, "ips": []}, **more}
+
+
+def told(pod):
+    """The pod's object as the API server has it before the pod has a network; no word of where it runs."""
+    item = pod.object()
+    for key in ("weir.io/netns", "weir.io/cgroup"):
+        del item["metadata"]["annotations"][key]
+    item["status"]["phase"] = "Pending"
+    return pod.write(item)
+
+
+def sandboxes(lab):
+    folder = lab.run_dir / "sandboxes"
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+# -- through cnitool, behind bridge and host-local ------------------------------------------------------------------------
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_add_returns_when_the_pod_is_captured(lab, agent, version):
+    cni = Cni(lab, version)
+    server, pod = lab.pod("server", network=False), lab.pod("web", mesh="istio", network=False)
+    told(server), told(pod)
+    cni.add(server)
+    server.serve("0.0.0.0:80")
+    result = cni.add(pod)
+    assert known(lab, pod)["state"] == "captured"  # at once: nothing was waited for
+    assert known(lab, pod)["found_by"] == "cni"
+    assert result["cniVersion"] == version
+    assert pod.connect(f"{server.ip}:80", uid=APP)["errno"] == "ECONNREFUSED"  # before the proxy listens
+    start_proxy(pod, ("0.0.0.0:15001", "0.0.0.0:15006"))
+    assert_redirected(pod.connect(f"{server.ip}:80", uid=APP), f"{server.ip}:80")
+    if version != "0.3.1":
+        cni.check(pod)
+    cookie = known(lab, pod)["netns_cookie"]
+    cni.delete(pod)
+    cni.delete(pod)
+    assert len(sandboxes(lab)) == 1  # the server's
+    wait_until(lambda: cookie not in cookies_in(lab, "weir_pods"), "the pod to be let go")
+
+
+def test_the_result_is_that_of_the_chain_without_weir(lab, agent):
+    """Byte for byte, but for the container's own addresses."""
+    pod = lab.pod("web", network=False)
+    told(pod)
+    plain = Cni(lab, "1.0.0", name="plain", chained=False)
+    before = plain.add(pod)
+    plain.delete(pod)
+    with_weir = Cni(lab, "1.0.0", name="pods").add(pod)
+    assert before.keys() == with_weir.keys()
+    assert before["routes"] == with_weir["routes"]
+
+
+def test_a_pod_that_needs_nothing_is_not_held_up(lab, agent):
+    cni, pod = Cni(lab), lab.pod("plain", network=False)
+    told(pod)
+    cni.add(pod)
+    assert known(lab, pod)["state"] == "not_captured"
+    cni.check(pod)
+
+
+def test_check_fails_when_the_capture_is_gone(lab, agent):
+    cni, pod = Cni(lab), lab.pod("web", mesh="istio", network=False)
+    told(pod)
+    cni.add(pod)
+    cookie = known(lab, pod)["netns_cookie"]
+    key = [f"{byte:02x}" for byte in cookie.to_bytes(8, "little")]
+
+    def is_told():
+        """Unless the agent has mended it meanwhile."""
+        run(BPFTOOL, "map", "delete", "pinned", lab.bpf_dir / "weir_pods", "key", "hex", *key, check=False)
+        return "weir does not capture pod default/web" in cni.call("check", pod, check=False).stderr
+
+    wait_until(is_told, "CHECK to tell")
+
+
+def test_a_pod_that_comes_late_is_waited_for(lab, agent):
+    """The runtime may be faster than the watch."""
+    cni, pod = Cni(lab), lab.pod("web", mesh="istio", network=False)
+    watcher = threading.Timer(0.7, lambda: told(pod))
+    watcher.start()
+    began = time.monotonic()
+    cni.add(pod)
+    watcher.join()
+    assert time.monotonic() - began > 0.5
+    assert known(lab, pod)["state"] == "captured"
+
+
+def test_a_pod_that_nobody_tells_of_starts_and_is_captured_when_it_comes(lab, agent):
+    """The watch may be broken: a node that starts no pods any more is worse."""
+    cni, pod = Cni(lab, timeoutSeconds=1), lab.pod("web", mesh="istio", network=False)
+    cni.add(pod)
+    assert known(lab, pod) is None
+    wait_state(lab, told(pod))
+    assert known(lab, pod)["found_by"] == "cni"
+
+
+def test_an_annotation_that_is_wrong_is_told_by_add(lab, agent):
+    cni = Cni(lab)
+    pod = lab.pod("web", mesh="istio", network=False, annotations={"traffic.sidecar.istio.io/excludeOutboundPorts": "eighty"})
+    told(pod)
+    with pytest.raises(CniError, match="weir cannot capture pod default/web: .*excludeOutboundPorts.*eighty"):
+        cni.add(pod)
+    del pod.annotations["traffic.sidecar.istio.io/excludeOutboundPorts"]
+    told(pod)
+    wait_state(lab, pod)
+    cni.delete(pod)  # as the kubelet does before it tries again
+    cni.add(pod)
+    assert known(lab, pod)["state"] == "captured"
+
+
+def test_the_sandboxes_outlive_the_agent(lab, agent):
+    cni, pod, gone = Cni(lab), lab.pod("web", mesh="istio", network=False), lab.pod("gone", mesh="istio", network=False)
+    for each in (pod, gone):
+        told(each)
+        cni.add(each)
+    cookie = known(lab, pod)["netns_cookie"]
+    agent.stop(signal.SIGKILL)
+    cni.delete(gone)  # while nobody listens
+    lab.agent()
+    assert known(lab, pod)["state"] == "captured"
+    assert known(lab, pod)["netns_cookie"] == cookie
+
+
+def test_another_pod_of_the_same_name_is_another_one(lab, agent):
+    """A StatefulSet's pod comes again under its name; the cache may still hold the old one."""
+    cni, pod = Cni(lab), lab.pod("web-0", mesh="istio", network=False)
+    told(pod)
+    cni.add(pod)
+    cni.delete(pod)
+    new = lab.pod("web-0b", mesh="istio", network=False)
+    new.name, new.file = pod.name, pod.file
+    writer = threading.Timer(0.7, lambda: told(new))
+    writer.start()
+    cni.add(new)
+    writer.join()
+    assert known(lab, new)["state"] == "captured"
+
+
+# -- by hand ---------------------------------------------------------------------------------------------------------------
+
+ODD = '{"cniVersion" : "1.0.0",\t"ips":[], "routes": null, "x": {"n": 12345678901234567890123, "f": 1.50, "s": "\\"}\\u00e9"}, "x": 1}'
+
+
+@pytest.mark.parametrize("place", ['{"cniVersion":"1.0.0","name":"n","prevResult":%s}', '{"prevResult" : %s , "name":"n","cniVersion":"1.0.0"}',
+                                   ' {"cniVersion":"1.0.0","a":{"prevResult":{}},"b":["prevResult",{}], "prevResult":%s,"z":[1,{"y":"}"}]}\n'])
+def test_the_previous_result_is_handed_on_byte_by_byte(place):
+    status, text = weir_cni("ADD", place % ODD, raw=True)
+    assert (status, text) == (0, f"{ODD}\n")
+
+
+@pytest.mark.parametrize("command, text, env, code, said", [
+    ("ADD", config(prevResult=None), {}, 7, "prevResult"),
+    ("CHECK", config(prevResult=None), {}, 7, "prevResult"),
+    ("ADD", config("2.0.0"), {}, 1, "2.0.0"),
+    ("ADD", {"name": "n", "prevResult": {}}, {}, 1, "cniVersion"),
+    ("CHECK", config("0.3.1"), {}, 1, "CHECK"),
+    ("GC", config("1.0.0"), {}, 1, "GC"),
+    ("STATUS", config("0.4.0"), {}, 1, "STATUS"),
+    ("ADD", config(), {"CNI_CONTAINERID": None}, 4, "CNI_CONTAINERID"),
+    ("ADD", config(), {"CNI_CONTAINERID": "../x"}, 4, "CNI_CONTAINERID"),
+    ("ADD", config(), {"CNI_IFNAME": "a/b"}, 4, "CNI_IFNAME"),
+    ("ADD", config(), {"CNI_IFNAME": "sixteen-letters-"}, 4, "CNI_IFNAME"),
+    ("ADD", config(), {"CNI_NETNS": None}, 4, "CNI_NETNS"),
+    ("ADD", config(), {"CNI_NETNS": "run/netns/x"}, 4, "CNI_NETNS"),
+    ("DEL", config(), {"CNI_CONTAINERID": None}, 4, "CNI_CONTAINERID"),
+    ("FROB", config(), {}, 4, "FROB"),
+    ("ADD", "", {}, 6, "JSON"),
+    ("ADD", "[]", {}, 6, "JSON"),
+    ("ADD", '{"cniVersion": "1.0.0", ', {}, 6, "line 1"),
+    ("ADD", config(agentAway="perhaps"), {}, 7, "perhaps"),
+    ("ADD", config(timeoutSeconds=0), {}, 7, "timeoutSeconds"),
+    ("ADD", config(timeoutSeconds=1.5), {}, 7, "timeoutSeconds"),
+    ("ADD", config(runDir=5), {}, 7, "runDir"),
+])
+def test_errors_are_those_of_the_specification(command, text, env, code, said):
+    status, error = weir_cni(command, text, env)
+    assert status != 0
+    assert error.keys() == {"cniVersion", "code", "msg", "details"}
+    assert error["code"] == code
+    assert said in error["msg"] and "\n" not in error["msg"]
+    if isinstance(text, dict):
+        assert error["cniVersion"] == text.get("cniVersion", "1.1.0")
+
+
+def test_version():
+    for version in VERSIONS:
+        assert weir_cni("VERSION", {"cniVersion": version}) == (0, {"cniVersion": version, "supportedVersions": list(VERSIONS)})
+    assert weir_cni("VERSION", "") == (0, {"cniVersion": "1.1.0", "supportedVersions": list(VERSIONS)})
+
+
+def test_what_is_no_pod_passes():
+    """Podman and cnitool without CNI_ARGS, with no agent in sight."""
+    for args in (None, "", "IgnoreUnknown=1;FOO=BAR", "K8S_POD_NAME=x", "K8S_POD_NAMESPACE=;K8S_POD_NAME="):
+        status, result = weir_cni("ADD", config(runDir="/nonexistent", agentAway="refuse"), {"CNI_ARGS": args})
+        assert (status, result) == (0, {"cniVersion": "1.0.0", "ips": []})
+
+
+def test_del_of_what_is_gone():
+    """No agent, no network namespace, no previous result, a setting that is wrong now: all of it is gone as it should be."""
+    for text in (config(runDir="/nonexistent"), config(prevResult=None), config("0.3.1"), {"cniVersion": "9.9.9", "name": "n"}):
+        for netns in (None, "", "/run/netns/none"):
+            assert weir_cni("DEL", text, {"CNI_NETNS": netns, "CNI_ARGS": POD_ARGS}) == (0, "")
