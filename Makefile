@@ -24,7 +24,7 @@ WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototyp
 ALL_CFLAGS = -std=gnu11 $(WARN) -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -I. -I$(B) $(CFLAGS)
 BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -I. \
 	     -I/usr/include/$(shell $(CC) -dumpmachine)
-LIBS    := -lbpf -lelf -lz -ljansson -lyaml -lmicrohttpd
+LIBS    := -lbpf -lelf -lz -ljansson -lmicrohttpd -lcurl -lyajl -lyaml
 
 # Everything that attaches to kubepods and lives once, what is loaded once for each pod, and what a
 # command loads that lists connections.
@@ -86,7 +86,7 @@ $(B)/%.o: %.c $(B)/weir.skel.h $(B)/netns.skel.h $(B)/conns.skel.h | $(SETUP)
 $(B)/weir: $(call obj,$(BASE) $(AGENT) $(EXPO) $(CLI))
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(B)/weir-cni: $(call obj,$(BASE) $(CNI))
+$(B)/weir-cni: $(call obj,$(filter-out base/yaml.c,$(BASE)) $(CNI))
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -ljansson
 
 $(B)/tests/probe: tests/e2e/probe.c $(wildcard tests/e2e/probe/*.h) | $(SETUP)

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "agent/cni.h"
+#include "agent/kube.h"
 #include "agent/loader.h"
 #include "agent/loop.h"
 #include "agent/names.h"
@@ -25,6 +26,9 @@ struct agent_options {
 	const char *bpf_dir;
 	const char *run_dir;
 	const char *pods_dir; /* NULL: none */
+	const char *kubeconfig; /* NULL: in cluster when there is one and no pods_dir */
+	bool all_peers; /* names of pods that run elsewhere */
+	int64_t watch_ms;
 	const char *node_name;
 	const char *mesh;
 	const char *listen_address;
@@ -39,6 +43,7 @@ struct agent {
 	struct loader *loader;
 	struct names *names;
 	struct source source;
+	struct kube kube; /* client NULL: there is no API */
 	struct sandboxes sandboxes;
 	struct cni *cni;
 	/*
@@ -53,6 +58,7 @@ struct agent {
 	int signal_fd;
 	int reconcile_timer;
 	bool reconcile_soon; /* the timer is set to a moment after a change */
+	int64_t reconcile_took_ms; /* the last one */
 	int http_timer;
 	bool ready; /* all hooks attached, known pods reconciled */
 	uint64_t reported[WEIR_COUNTER_MAX]; /* losses that were logged */

@@ -11,12 +11,14 @@
 #include <sys/utsname.h>
 
 #include "agent/agent.h"
+#include "agent/kube_config.h"
 #include "base/buf.h"
 #include "base/cgroup.h"
 #include "base/log.h"
 #include "maps/flow.h"
 
 #define DEBOUNCE_MS  20 /* a burst of file changes is one run */
+#define MAX_REST_MS  1000
 #define RECONCILE_MS 10000 /* network namespaces end without telling */
 
 enum {
@@ -26,6 +28,8 @@ enum {
 	OPT_RUN_DIR,
 	OPT_PODS_DIR,
 	OPT_KUBECONFIG,
+	OPT_PEERS,
+	OPT_WATCH_TIMEOUT,
 	OPT_NODE_NAME,
 	OPT_MESH,
 	OPT_LISTEN,
@@ -44,7 +48,16 @@ static const struct argp_option options[] = {
 	  0 },
 	{ "run-dir", OPT_RUN_DIR, "PATH", 0, "where the control socket lies (/run/weir)", 0 },
 	{ "pods-dir", OPT_PODS_DIR, "DIR", 0, "pods, Services, ... as JSON files; watched", 0 },
-	{ "kubeconfig", OPT_KUBECONFIG, "FILE", 0, "not there yet", 0 },
+	{ "kubeconfig", OPT_KUBECONFIG, "FILE", 0,
+	  "how to reach the Kubernetes API, or in-cluster (the default in a pod of a cluster, "
+	  "without --pods-dir)",
+	  0 },
+	{ "peers", OPT_PEERS, "SCOPE", 0,
+	  "whose names are known: cluster, or node for this node's pods and Services only "
+	  "(cluster)",
+	  0 },
+	{ "kubernetes.watch-timeout", OPT_WATCH_TIMEOUT, "SECONDS", 0,
+	  "how long a watch of the API lasts at most (300)", 0 },
 	{ "node-name", OPT_NODE_NAME, "NAME", 0, "name of this node (default: its host name)", 0 },
 	{ "mesh", OPT_MESH, "MESH", 0, "auto, istio, linkerd, ambient or none (auto)", 0 },
 	{ "web.listen-address", OPT_LISTEN, "ADDR:PORT", 0, "metrics (:9464)", 0 },
@@ -58,6 +71,7 @@ static const struct argp_option options[] = {
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct agent_options *o = state->input;
+	char *end;
 
 	switch (key) {
 	case OPT_CGROUP_ROOT:
@@ -76,7 +90,17 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->pods_dir = arg;
 		break;
 	case OPT_KUBECONFIG:
-		argp_error(state, "--kubeconfig is not there yet: give pods by --pods-dir");
+		o->kubeconfig = arg;
+		break;
+	case OPT_PEERS:
+		if (strcmp(arg, "cluster") && strcmp(arg, "node"))
+			argp_error(state, "--peers=%s: cluster or node", arg);
+		o->all_peers = *arg == 'c';
+		break;
+	case OPT_WATCH_TIMEOUT:
+		o->watch_ms = strtol(arg, &end, 10) * 1000;
+		if (*end || o->watch_ms < 1000 || o->watch_ms > 3600000)
+			argp_error(state, "--kubernetes.watch-timeout=%s: 1 to 3600", arg);
 		break;
 	case OPT_NODE_NAME:
 		o->node_name = arg;
@@ -196,14 +220,39 @@ static void report_losses(struct agent *agent)
 	}
 }
 
+/* Did an earlier agent leave pods that are captured? Then traffic is diverted without us. */
+static bool has_adopted(const struct agent *agent)
+{
+	struct weir_netns first;
+
+	return !bpf_map_get_next_key(loader_map(agent->loader, "weir_pods"), NULL, &first);
+}
+
+/* Once, when all that should be known is. */
+static void become_ready(struct agent *agent)
+{
+	_cleanup_free_ char *port = NULL;
+	const struct kube *kube = &agent->kube;
+
+	if (agent->ready ||
+	    (kube->client && !kube_synced(kube) && !(kube_grace_over(kube) && has_adopted(agent))))
+		return;
+	agent->ready = true;
+	port = xasprintf("%u", http_port(agent->http));
+	log_info("ready", "version", WEIR_VERSION, "cgroup_root", agent->cgroup_root, "bpf_dir",
+		 agent->options.bpf_dir, "listen_address", agent->options.listen_address, "port",
+		 port, NULL);
+}
+
 static void run_reconcile(struct agent *agent)
 {
-	int64_t again_ms;
+	int64_t again_ms, began = loop_now_ms();
 	_cleanup_free_ char *text = NULL;
 	int changes;
 
 	repair_hooks(agent);
 	changes = reconcile(agent->reconciler, &again_ms);
+	agent->reconcile_took_ms = loop_now_ms() - began;
 	text = xasprintf("%d", changes);
 	log_debug("reconciled", "changes", text, NULL);
 	report_losses(agent);
@@ -211,6 +260,7 @@ static void run_reconcile(struct agent *agent)
 	agent->reconcile_soon = false;
 	loop_arm(agent->reconcile_timer,
 		 again_ms >= 0 && again_ms < RECONCILE_MS ? again_ms : RECONCILE_MS);
+	become_ready(agent);
 }
 
 static void on_reconcile(void *ctx, uint32_t events)
@@ -221,10 +271,14 @@ static void on_reconcile(void *ctx, uint32_t events)
 
 void agent_changed(struct agent *agent)
 {
+	int64_t rest_ms = agent->reconcile_took_ms * 4; /* leave most of the time to others */
+
 	if (agent->reconcile_soon)
-		return; /* a directory that never rests must not put it off for ever */
+		return; /* a source that never rests must not put it off for ever */
 	agent->reconcile_soon = true;
-	loop_arm(agent->reconcile_timer, DEBOUNCE_MS);
+	if (rest_ms > MAX_REST_MS)
+		rest_ms = MAX_REST_MS;
+	loop_arm(agent->reconcile_timer, rest_ms > DEBOUNCE_MS ? rest_ms : DEBOUNCE_MS);
 }
 
 static void on_source_changed(void *ctx)
@@ -280,7 +334,11 @@ static bool is_ready(void *ctx, struct buf *text)
 {
 	struct agent *agent = ctx;
 
-	buf_str(text, agent->ready ? "ready" : "known pods are not reconciled yet");
+	if (agent->ready || !agent->kube.client)
+		buf_str(text, agent->ready ? "ready" : "known pods are not reconciled yet");
+	else
+		buf_printf(text, "what the Kubernetes API knows has not been listed yet: %s",
+			   kube_error(&agent->kube) ?: "it is being asked");
 	return agent->ready;
 }
 
@@ -304,6 +362,24 @@ static int start_http(struct agent *agent, char **ret_error)
 	if (agent->http_timer < 0)
 		return agent->http_timer;
 	return loop_add(agent->loop, http_fd(agent->http), EPOLLIN, serve_http, agent);
+}
+
+/* The API is asked when it is named, or when we run in a cluster and no files are named instead. */
+static int start_kube(struct agent *agent, char **ret_error)
+{
+	const struct agent_options *o = &agent->options;
+	bool in_cluster = o->kubeconfig ? !strcmp(o->kubeconfig, "in-cluster")
+					: !o->pods_dir && kube_config_in_cluster();
+	struct kube_options kube = { .kubeconfig = in_cluster ? NULL : o->kubeconfig,
+				     .node_name = o->node_name,
+				     .all_peers = o->all_peers,
+				     .watch_ms = o->watch_ms,
+				     .changed = on_source_changed,
+				     .ctx = agent };
+
+	if (!in_cluster && !o->kubeconfig)
+		return 0;
+	return kube_start(&agent->kube, agent->loop, &agent->source, &kube, ret_error);
 }
 
 /* Everything up to the first reconciliation; *ret_error says what failed. */
@@ -338,6 +414,8 @@ static int start(struct agent *agent, char **ret_error)
 		err = source_open(&agent->source, agent->options.pods_dir, agent->loop,
 				  on_source_changed, agent, ret_error);
 	if (!err)
+		err = start_kube(agent, ret_error);
+	if (!err)
 		err = start_http(agent, ret_error);
 	if (!err)
 		err = ctl_open(agent, ret_error);
@@ -355,6 +433,7 @@ static void stop(struct agent *agent)
 	http_stop(agent->http);
 	reconciler_free(agent->reconciler);
 	names_free(agent->names);
+	kube_stop(&agent->kube);
 	source_close(&agent->source);
 	loader_free(agent->loader);
 	loop_free(agent->loop);
@@ -367,7 +446,7 @@ static void stop(struct agent *agent)
 
 static int agent_run(struct agent *agent)
 {
-	_cleanup_free_ char *error = NULL, *port = NULL;
+	_cleanup_free_ char *error = NULL;
 	int err = start(agent, &error);
 
 	if (err) {
@@ -375,11 +454,6 @@ static int agent_run(struct agent *agent)
 		return err;
 	}
 	run_reconcile(agent);
-	agent->ready = true;
-	port = xasprintf("%u", http_port(agent->http));
-	log_info("ready", "version", WEIR_VERSION, "cgroup_root", agent->cgroup_root, "bpf_dir",
-		 agent->options.bpf_dir, "listen_address", agent->options.listen_address, "port",
-		 port, NULL);
 	serve_http(agent, 0);
 	return loop_run(agent->loop);
 }
@@ -406,7 +480,9 @@ int weir_agent_main(int argc, char **argv)
 			     .node_name = host_name(),
 			     .mesh = "auto",
 			     .listen_address = ":9464",
-			     .telemetry_path = "/metrics" },
+			     .telemetry_path = "/metrics",
+			     .all_peers = true,
+			     .watch_ms = 300000 },
 		.ctl_fd = -1,
 		.signal_fd = -1,
 		.reconcile_timer = -1,

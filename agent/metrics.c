@@ -83,6 +83,33 @@ static void each_map(void *ctx, exporter_map_fn fn, void *arg)
 	loader_each_map(agent->loader, pass_map, &call);
 }
 
+static void each_kubernetes(void *ctx, exporter_kubernetes_fn fn, void *arg)
+{
+	struct agent *agent = ctx;
+
+	for (size_t i = 0; i < KUBE_RESOURCES; i++) {
+		const struct kube_watch *w = &agent->kube.watches[i];
+		struct snapshot_kubernetes k = { .up = w->connected,
+						 .lists = w->lists,
+						 .errors = w->errors,
+						 .last_sync = w->heard };
+
+		if (!w->resource)
+			continue;
+		k.resource = w->resource->name;
+		k.objects = kube_store_count(&w->store);
+		k.broken = w->part->objects.n_errors;
+		fn(arg, &k);
+	}
+}
+
+static double last_sync(void *ctx)
+{
+	struct agent *agent = ctx;
+
+	return kube_last_sync(&agent->kube);
+}
+
 void metrics_init(struct agent *agent)
 {
 	const struct loader *l = agent->loader;
@@ -96,6 +123,8 @@ void metrics_init(struct agent *agent)
 		.pods = each_pod,
 		.hooks = each_hook,
 		.maps = each_map,
+		.kubernetes = each_kubernetes,
+		.last_sync = last_sync,
 		.ctx = agent,
 		.version = WEIR_VERSION,
 		.revision = "",

@@ -13,14 +13,6 @@
 
 #define fail(ret_error, ...) (*(ret_error) = xasprintf(__VA_ARGS__), -EINVAL)
 
-/* Appends to an array that has grown by doubling: its capacity is the power of two above n. */
-#define append(items, n, item)                                                               \
-	({                                                                                   \
-		if (!((n) & ((n)-1)))                                                        \
-			(items) = xrealloc((items), ((n) ? 2 * (n) : 1) * sizeof(*(items))); \
-		(items)[(n)++] = (item);                                                     \
-	})
-
 int field_addrs(const json_t *o, const char *path, const char *key, const char *within,
 		struct weir_addr **ret, size_t *ret_n, char **ret_error)
 {
@@ -285,7 +277,7 @@ static int parse_endpoint(struct endpoint_slice *slice, const json_t *item, size
 	if (r < 0)
 		return r;
 	for (size_t j = 0; j < n; j++)
-		append(slice->addresses, slice->n_addresses, addrs[j]);
+		list_append(slice->addresses, slice->n_addresses, addrs[j]);
 	return 0;
 }
 
@@ -381,7 +373,7 @@ void namespace_free(struct namespace *ns)
 		int r = type##_parse(object, &parsed, ret_error);                        \
                                                                                          \
 		if (!r)                                                                  \
-			append(o->member, o->n, parsed);                                 \
+			list_append(o->member, o->n, parsed);                            \
 		return r;                                                                \
 	}
 ADD(pod, pods, n_pods)
@@ -426,11 +418,11 @@ static void add_error(struct objects *o, const json_t *item, size_t i, char *err
 	const char *name = json_string_value(json_object_get(metadata, "name"));
 	size_t n = o->n_errors;
 
-	append(o->failed, n, namespace && name ? xasprintf("%s/%s", namespace, name) : NULL);
-	append(o->errors, o->n_errors,
-	       name ? xasprintf("items[%zu] (%s %s%s%s): %s", i, kind, namespace ?: "",
-				namespace ? "/" : "", name, error)
-		    : xasprintf("items[%zu]: %s", i, error));
+	list_append(o->failed, n, namespace && name ? xasprintf("%s/%s", namespace, name) : NULL);
+	list_append(o->errors, o->n_errors,
+		    name ? xasprintf("items[%zu] (%s %s%s%s): %s", i, kind, namespace ?: "",
+				     namespace ? "/" : "", name, error)
+			 : xasprintf("items[%zu]: %s", i, error));
 	free(error);
 }
 

@@ -477,7 +477,8 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 
 	desired_init(&r->addresses, sizeof(struct weir_local_addr), sizeof(__u32));
 	scan(r);
-	err = identity_sync(r->loader, r->names, r->source);
+	/* names that an earlier agent knew are better than none */
+	err = source_listed(r->source) ? identity_sync(r->loader, r->names, r->source) : 0;
 	if (err < 0)
 		log_error("the table of peers is incomplete", "error", strerror(-err), NULL);
 	else

@@ -75,7 +75,7 @@ static struct source_file *find_file(struct source *s, const char *name)
 	struct source_file *f;
 
 	for (f = s->files; f; f = f->next)
-		if (!strcmp(f->name, name))
+		if (!f->api && !strcmp(f->name, name))
 			return f;
 	f = xcalloc(1, sizeof(*f));
 	f->name = xstrdup(name);
@@ -218,7 +218,7 @@ int source_scan(struct source *s)
 	for (struct source_file **p = &s->files; *p;) {
 		struct source_file *f = *p;
 
-		if (f->present) {
+		if (f->present || f->api) {
 			p = &f->next;
 			continue;
 		}
@@ -228,10 +228,29 @@ int source_scan(struct source *s)
 	return 0;
 }
 
+struct source_file *source_add_api(struct source *s, const char *resource)
+{
+	struct source_file *f = xcalloc(1, sizeof(*f));
+
+	f->name = xasprintf("kubernetes: %s", resource);
+	f->api = true;
+	f->next = s->files;
+	s->files = f;
+	return f;
+}
+
 bool source_incomplete(const struct source *s)
 {
 	for (struct source_file *f = s->files; f; f = f->next)
 		if (!f->good)
 			return true;
 	return false;
+}
+
+bool source_listed(const struct source *s)
+{
+	for (struct source_file *f = s->files; f; f = f->next)
+		if (f->api && !f->listed)
+			return false;
+	return true;
 }

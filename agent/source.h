@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where pods come from: a directory of files, each a Kubernetes object or a List. A file that
- * cannot be read or parsed keeps what it said last; its error is shown until it is mended.
+ * Where pods come from: a directory of files, each a Kubernetes object or a List, and the API.
+ * A file that cannot be read or parsed keeps what it said last; its error is shown until it is
+ * mended. What the API says of one resource stands beside the files as if it were one.
  */
 #ifndef WEIR_AGENT_SOURCE_H
 #define WEIR_AGENT_SOURCE_H
@@ -16,6 +17,8 @@ struct source_file {
 	char *error; /* of the newest version; NULL: none */
 	bool good; /* objects were read at least once */
 	bool present;
+	bool api; /* no file: kube.h keeps it; good unless some of it has never been right */
+	bool listed; /* by the API, once */
 	int64_t mtime_ns, size, inode; /* of the version that was read */
 };
 
@@ -36,7 +39,11 @@ void source_close(struct source *s);
 int source_scan(struct source *s);
 /* Has changed() called when something comes or goes beside path. */
 void source_watch(struct source *s, const char *path);
+/* A place for what the API says of one resource; it is source's until source_close(). */
+struct source_file *source_add_api(struct source *s, const char *resource);
 /* Is there a file whose pods are not known, because it has never been good? */
 bool source_incomplete(const struct source *s);
+/* Has everything that the API knows been listed once? True where there is no API. */
+bool source_listed(const struct source *s);
 
 #endif

@@ -28,6 +28,14 @@ void *xrealloc(void *p, size_t size);
 char *xstrdup(const char *s);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* Appends to an array that has grown by doubling: its capacity is the power of two above n. */
+#define list_append(items, n, item)                                                          \
+	({                                                                                   \
+		if (!((n) & ((n)-1)))                                                        \
+			(items) = xrealloc((items), ((n) ? 2 * (n) : 1) * sizeof(*(items))); \
+		(items)[(n)++] = (item);                                                     \
+	})
+
 #define _cleanup_buf_ __attribute__((cleanup(buf_free)))
 
 #endif

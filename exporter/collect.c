@@ -191,6 +191,14 @@ static void add_map(void *arg, const char *map, uint64_t entries, uint64_t max_e
 	s->maps[s->n_maps++] = (struct snapshot_map){ copy(map), entries, max_entries };
 }
 
+static void add_kubernetes(void *arg, const struct snapshot_kubernetes *resource)
+{
+	struct snapshot *s = arg;
+
+	s->kubernetes = grow(s->kubernetes, s->n_kubernetes, sizeof(*s->kubernetes));
+	s->kubernetes[s->n_kubernetes++] = *resource;
+}
+
 static void ask_agent(const struct exporter_source *source, struct snapshot *s)
 {
 	s->version = source->version;
@@ -201,6 +209,8 @@ static void ask_agent(const struct exporter_source *source, struct snapshot *s)
 		source->hooks(source->ctx, add_hook, s);
 	if (source->maps)
 		source->maps(source->ctx, add_map, s);
+	if (source->kubernetes)
+		source->kubernetes(source->ctx, add_kubernetes, s);
 	if (source->last_sync)
 		s->last_sync = source->last_sync(source->ctx);
 }
@@ -250,6 +260,7 @@ void snapshot_free(struct snapshot *s)
 	free(s->pods);
 	free(s->hooks);
 	free(s->maps);
+	free(s->kubernetes);
 	*s = (struct snapshot){ 0 };
 }
 

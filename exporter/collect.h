@@ -23,6 +23,7 @@ struct exporter_pod {
 typedef void (*exporter_pod_fn)(void *arg, const struct exporter_pod *pod);
 typedef void (*exporter_hook_fn)(void *arg, const char *hook, bool attached);
 typedef void (*exporter_map_fn)(void *arg, const char *map, uint64_t entries, uint64_t max_entries);
+typedef void (*exporter_kubernetes_fn)(void *arg, const struct snapshot_kubernetes *resource);
 
 /* Where a scrape reads. File descriptors are borrowed, -1: there is none; callbacks may be NULL. */
 struct exporter_source {
@@ -43,6 +44,7 @@ struct exporter_source {
 	/* When all that is known of the cluster was last in step with it, in seconds since the
 	 * epoch. */
 	double (*last_sync)(void *ctx);
+	void (*kubernetes)(void *ctx, exporter_kubernetes_fn fn, void *arg);
 	void *ctx;
 
 	const char *version; /* outlive the scrape */

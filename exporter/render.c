@@ -32,6 +32,13 @@ enum column {
 	COLUMN_EVENTS_LOST,
 	COLUMN_OVERFLOW,
 
+	COLUMN_UP = 0, /* KUBERNETES */
+	COLUMN_OBJECTS,
+	COLUMN_BROKEN,
+	COLUMN_HEARD,
+	COLUMN_LISTS,
+	COLUMN_ERRORS,
+
 	COLUMN_CPU = 0, /* PROCESS */
 	COLUMN_OPEN_FDS,
 	COLUMN_MAX_FDS,
@@ -209,6 +216,25 @@ static void fill_kernel(const struct snapshot *s, struct series_table *tables)
 				      lost[WEIR_COUNTER_VERDICT_LOST];
 }
 
+static void fill_kubernetes(const struct snapshot *s, struct series_table *tables)
+{
+	struct buf labels = { 0 };
+
+	for (size_t i = 0; i < s->n_kubernetes; i++) {
+		const struct snapshot_kubernetes *k = &s->kubernetes[i];
+		union value *v;
+
+		LABEL(&labels, "resource", k->resource);
+		v = series_add(&tables[TABLE_KUBERNETES], &labels)->values;
+		v[COLUMN_UP].count = k->up;
+		v[COLUMN_OBJECTS].count = k->objects;
+		v[COLUMN_BROKEN].count = k->broken;
+		v[COLUMN_HEARD].seconds = k->last_sync;
+		v[COLUMN_LISTS].count = k->lists;
+		v[COLUMN_ERRORS].count = k->errors;
+	}
+}
+
 static void fill_agent(const struct snapshot *s, struct series_table *tables)
 {
 	const struct snapshot_process *p = &s->process;
@@ -284,6 +310,7 @@ void render_snapshot(const struct snapshot *s, enum render_format format, struct
 	fill_verdicts(s, tables);
 	fill_pods(s, tables);
 	fill_kernel(s, tables);
+	fill_kubernetes(s, tables);
 	fill_agent(s, tables);
 	for (size_t i = 0; i < TABLE_MAX; i++)
 		series_merge(&tables[i]);

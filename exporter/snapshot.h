@@ -41,6 +41,15 @@ struct snapshot_map {
 	uint64_t entries, max_entries;
 };
 
+/* A resource of the Kubernetes API. */
+struct snapshot_kubernetes {
+	const char *resource; /* a constant */
+	bool up;
+	uint64_t objects, broken;
+	uint64_t lists, errors;
+	double last_sync; /* seconds since the epoch; 0: never */
+};
+
 /* What Prometheus' client libraries say about their own process. */
 struct snapshot_process {
 	double cpu_seconds;
@@ -63,6 +72,8 @@ struct snapshot {
 	size_t n_hooks;
 	struct snapshot_map *maps;
 	size_t n_maps;
+	struct snapshot_kubernetes *kubernetes;
+	size_t n_kubernetes;
 	struct snapshot_process process;
 	uint64_t counters[WEIR_COUNTER_MAX];
 	double scrape_duration; /* seconds */

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/kube_config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/base64.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/yaml.h"
+
+/* What the kubelet mounts into a pod. */
+#define ACCOUNT	 "/var/run/secrets/kubernetes.io/serviceaccount"
+#define MAX_FILE (1 << 20)
+
+#define fail(ret_error, ...) (*(ret_error) = xasprintf(__VA_ARGS__), -EINVAL)
+
+static int64_t mtime_ns(const struct stat *st)
+{
+	return st->st_mtim.tv_sec * 1000000000LL + st->st_mtim.tv_nsec;
+}
+
+bool kube_config_changed(const struct kube_config *c)
+{
+	struct stat st;
+
+	return c->file && stat(c->file, &st) == 0 &&
+	       (mtime_ns(&st) != c->mtime_ns || st.st_size != c->size ||
+		(int64_t)st.st_ino != c->inode);
+}
+
+bool kube_config_in_cluster(void)
+{
+	return getenv("KUBERNETES_SERVICE_HOST") && getenv("KUBERNETES_SERVICE_PORT");
+}
+
+static int load_in_cluster(struct kube_config *c, char **ret_error)
+{
+	const char *host = getenv("KUBERNETES_SERVICE_HOST");
+	const char *port = getenv("KUBERNETES_SERVICE_PORT");
+
+	if (!host || !port)
+		return fail(ret_error, "not in a cluster: KUBERNETES_SERVICE_HOST and "
+				       "KUBERNETES_SERVICE_PORT are not set; name a file with "
+				       "--kubeconfig");
+	c->server = xasprintf(strchr(host, ':') ? "https://[%s]:%s" : "https://%s:%s", host, port);
+	c->token_file = xstrdup(ACCOUNT "/token");
+	c->ca.file = xstrdup(ACCOUNT "/ca.crt");
+	return 0;
+}
+
+/* A string member; NULL when absent. */
+static char *text_of(const json_t *o, const char *key)
+{
+	const char *text = json_string_value(json_object_get(o, key));
+
+	return text && *text ? xstrdup(text) : NULL;
+}
+
+/* A path in a kubeconfig is relative to it. */
+static char *path_of(const struct kube_config *c, const json_t *o, const char *key)
+{
+	_cleanup_free_ char *path = text_of(o, key);
+	const char *slash = strrchr(c->file, '/');
+
+	if (!path || *path == '/' || !slash)
+		return TAKE_PTR(path);
+	return xasprintf("%.*s/%s", (int)(slash - c->file), c->file, path);
+}
+
+/* KEY-data beats KEY, as in kubectl. */
+static int pem_of(const struct kube_config *c, const json_t *o, const char *key,
+		  struct kube_pem *ret, char **ret_error)
+{
+	_cleanup_free_ char *data_key = xasprintf("%s-data", key);
+	_cleanup_free_ char *data = text_of(o, data_key);
+	size_t len;
+
+	if (!data)
+		ret->file = path_of(c, o, key);
+	else if (base64_decode(data, &ret->data, &len) < 0)
+		return fail(ret_error, "%s is not base64", data_key);
+	return 0;
+}
+
+static int read_cluster(struct kube_config *c, const json_t *cluster, char **ret_error)
+{
+	size_t len;
+
+	c->server = text_of(cluster, "server");
+	if (!c->server)
+		return fail(ret_error, "the cluster has no server");
+	if (strncmp(c->server, "https://", 8) && strncmp(c->server, "http://", 7))
+		return fail(ret_error, "server: '%s' is no URL", c->server);
+	for (len = strlen(c->server); c->server[len - 1] == '/'; len--)
+		c->server[len - 1] = '\0';
+	c->insecure = json_is_true(json_object_get(cluster, "insecure-skip-tls-verify"));
+	c->server_name = text_of(cluster, "tls-server-name");
+	c->proxy_url = text_of(cluster, "proxy-url");
+	return pem_of(c, cluster, "certificate-authority", &c->ca, ret_error);
+}
+
+static char **strings_of(const json_t *list)
+{
+	char **strings = xcalloc(json_array_size(list) + 1, sizeof(*strings));
+	const json_t *item;
+	size_t i, n = 0;
+
+	json_array_foreach (list, i, item)
+		if (json_is_string(item))
+			strings[n++] = xstrdup(json_string_value(item));
+	return strings;
+}
+
+static char **env_of(const json_t *list)
+{
+	char **env = xcalloc(json_array_size(list) + 1, sizeof(*env));
+	const json_t *item;
+	size_t i, n = 0;
+
+	json_array_foreach (list, i, item) {
+		const char *name = json_string_value(json_object_get(item, "name"));
+		const char *value = json_string_value(json_object_get(item, "value"));
+
+		if (name && *name)
+			env[n++] = xasprintf("%s=%s", name, value ?: "");
+	}
+	return env;
+}
+
+/* The cluster as a plugin is told it: kubeconfig's fields, and the extension that is meant for it.
+ */
+static json_t *cluster_for_plugin(const json_t *cluster)
+{
+	static const char *const fields[] = { "server", "tls-server-name",
+					      "insecure-skip-tls-verify",
+					      "certificate-authority-data", "proxy-url" };
+	const json_t *item;
+	json_t *result = json_object();
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(fields); i++)
+		if (json_object_get(cluster, fields[i]))
+			json_object_set(result, fields[i], json_object_get(cluster, fields[i]));
+	json_array_foreach (json_object_get(cluster, "extensions"), i, item) {
+		const char *name = json_string_value(json_object_get(item, "name"));
+
+		if (name && !strcmp(name, "client.authentication.k8s.io/exec"))
+			json_object_set(result, "config", json_object_get(item, "extension"));
+	}
+	return result;
+}
+
+static int read_exec(struct kube_config *c, const json_t *exec, const json_t *cluster,
+		     char **ret_error)
+{
+	const char *mode = json_string_value(json_object_get(exec, "interactiveMode"));
+	struct kube_exec_spec *e = &c->exec;
+
+	if (!exec || json_is_null(exec))
+		return 0;
+	e->api_version = text_of(exec, "apiVersion");
+	if (!e->api_version || (strcmp(e->api_version, "client.authentication.k8s.io/v1") &&
+				strcmp(e->api_version, "client.authentication.k8s.io/v1beta1")))
+		return fail(ret_error,
+			    "exec.apiVersion: %s, not client.authentication.k8s.io/v1 or v1beta1",
+			    e->api_version ?: "missing");
+	if (mode && !strcmp(mode, "Always"))
+		return fail(ret_error, "exec.interactiveMode: Always, but an agent has no "
+				       "terminal");
+	e->command = text_of(exec, "command");
+	if (!e->command)
+		return fail(ret_error, "exec.command is missing");
+	if (strchr(e->command, '/')) {
+		free(e->command);
+		e->command = path_of(c, exec, "command");
+	}
+	e->args = strings_of(json_object_get(exec, "args"));
+	e->env = env_of(json_object_get(exec, "env"));
+	e->install_hint = text_of(exec, "installHint");
+	if (json_is_true(json_object_get(exec, "provideClusterInfo")))
+		e->cluster = cluster_for_plugin(cluster);
+	return 0;
+}
+
+static int read_user(struct kube_config *c, const json_t *user, const json_t *cluster,
+		     char **ret_error)
+{
+	int err = pem_of(c, user, "client-certificate", &c->cert, ret_error);
+
+	if (!err)
+		err = pem_of(c, user, "client-key", &c->key, ret_error);
+	if (err < 0)
+		return err;
+	if (json_object_get(user, "auth-provider"))
+		return fail(ret_error, "auth-provider is not supported (Kubernetes removed it in "
+				       "1.26): use exec");
+	c->token = text_of(user, "token");
+	c->token_file = path_of(c, user, "tokenFile");
+	c->username = text_of(user, "username");
+	c->password = text_of(user, "password");
+	return read_exec(c, json_object_get(user, "exec"), cluster, ret_error);
+}
+
+/* An item of one of kubeconfig's lists: {name: ..., KIND: {...}}. */
+static int find_named(const json_t *root, const char *list, const char *kind, const char *name,
+		      const json_t **ret, char **ret_error)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach (json_object_get(root, list), i, item) {
+		const char *its = json_string_value(json_object_get(item, "name"));
+
+		if (!its || strcmp(its, name))
+			continue;
+		*ret = json_object_get(item, kind);
+		return 0;
+	}
+	return fail(ret_error, "there is no %s named '%s'", kind, name);
+}
+
+static int read_root(struct kube_config *c, const json_t *root, char **ret_error)
+{
+	const char *current = json_string_value(json_object_get(root, "current-context"));
+	const char *cluster_name, *user_name;
+	const json_t *context, *cluster, *user = NULL;
+	int err;
+
+	if (!json_is_object(root))
+		return fail(ret_error, "this is no kubeconfig");
+	if (!current || !*current)
+		return fail(ret_error, "current-context is missing");
+	err = find_named(root, "contexts", "context", current, &context, ret_error);
+	if (err < 0)
+		return err;
+	cluster_name = json_string_value(json_object_get(context, "cluster"));
+	user_name = json_string_value(json_object_get(context, "user"));
+	if (!cluster_name)
+		return fail(ret_error, "context '%s' names no cluster", current);
+	err = find_named(root, "clusters", "cluster", cluster_name, &cluster, ret_error);
+	if (!err && user_name && *user_name)
+		err = find_named(root, "users", "user", user_name, &user, ret_error);
+	if (!err)
+		err = read_cluster(c, cluster, ret_error);
+	return err < 0 ? err : read_user(c, user, cluster, ret_error);
+}
+
+static int load_kubeconfig(struct kube_config *c, const char *path, char **ret_error)
+{
+	_cleanup_free_ char *text = NULL, *error = NULL;
+	json_t *root = NULL;
+	struct stat st;
+	size_t len;
+	int err = stat(path, &st) < 0 ? -errno : file_read(path, MAX_FILE, &text, &len);
+
+	c->file = xstrdup(path);
+	if (err < 0) {
+		*ret_error = xasprintf("%s: %s", path, strerror(-err));
+		return err;
+	}
+	c->mtime_ns = mtime_ns(&st);
+	c->size = st.st_size;
+	c->inode = (int64_t)st.st_ino;
+	err = yaml_load(text, len, &root, &error);
+	if (!err)
+		err = read_root(c, root, &error);
+	json_decref(root);
+	return err < 0 ? fail(ret_error, "%s: %s", path, error ?: strerror(-err)) : 0;
+}
+
+int kube_config_load(const char *kubeconfig, struct kube_config *ret, char **ret_error)
+{
+	struct kube_config c = { 0 };
+	int err = kubeconfig ? load_kubeconfig(&c, kubeconfig, ret_error)
+			     : load_in_cluster(&c, ret_error);
+
+	if (err < 0)
+		kube_config_free(&c);
+	else
+		*ret = c;
+	return err;
+}
+
+static void strings_free(char **strings)
+{
+	for (size_t i = 0; strings && strings[i]; i++)
+		free(strings[i]);
+	free(strings);
+}
+
+static void pem_free(struct kube_pem *pem)
+{
+	free(pem->data);
+	free(pem->file);
+}
+
+void kube_config_free(struct kube_config *c)
+{
+	pem_free(&c->ca);
+	pem_free(&c->cert);
+	pem_free(&c->key);
+	free(c->file);
+	free(c->server);
+	free(c->server_name);
+	free(c->proxy_url);
+	free(c->token);
+	free(c->token_file);
+	free(c->username);
+	free(c->password);
+	free(c->exec.command);
+	free(c->exec.api_version);
+	free(c->exec.install_hint);
+	strings_free(c->exec.args);
+	strings_free(c->exec.env);
+	json_decref(c->exec.cluster);
+	*c = (struct kube_config){ 0 };
+}
+
+static int read_text(const char *path, char **ret, char **ret_error)
+{
+	size_t len;
+	int err = file_read(path, MAX_FILE, ret, &len);
+
+	if (err < 0)
+		*ret_error = xasprintf("%s: %s", path, strerror(-err));
+	return err;
+}
+
+int kube_pem_read(const struct kube_pem *pem, char **ret, char **ret_error)
+{
+	*ret = pem->data ? xstrdup(pem->data) : NULL;
+	return pem->file ? read_text(pem->file, ret, ret_error) : 0;
+}
+
+int kube_config_token(const struct kube_config *c, char **ret, char **ret_error)
+{
+	_cleanup_free_ char *token = NULL;
+	int err;
+
+	if (!c->token_file) {
+		*ret = c->token ? xstrdup(c->token) : NULL;
+		return 0;
+	}
+	err = read_text(c->token_file, &token, ret_error);
+	if (err < 0)
+		return err;
+	token[strcspn(token, " \r\n\t")] = '\0';
+	if (!*token)
+		return fail(ret_error, "%s is empty", c->token_file);
+	*ret = TAKE_PTR(token);
+	return 0;
+}
