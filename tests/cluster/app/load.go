@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	statsAddress = "127.0.0.1:8089" // within the pod: captured by no mesh
+	// Emulated CPUs on a busy machine stand still for seconds through no fault of weir's.
+	patience     = 30 * time.Second
+	keptFailures = 20
+)
+
+// books is what one kind of traffic did; bytes are payload at the application's own sockets.
+type books struct {
+	Opened   atomic.Int64
+	Done     atomic.Int64
+	Failed   atomic.Int64
+	Sent     atomic.Int64
+	Received atomic.Int64
+}
+
+type failure struct {
+	Time string `json:"time"`
+	What string `json:"what"`
+}
+
+// loader keeps one stream open and asks over HTTP, each time on a connection of its own.
+type loader struct {
+	url, stream       string
+	interval          time.Duration
+	requests, streams books
+	paused, resting   atomic.Bool
+	mutex             sync.Mutex
+	failures          []failure
+	last              seen
+}
+
+// counted is a connection whose payload is counted.
+type counted struct {
+	net.Conn
+	books *books
+}
+
+func (conn counted) Read(buffer []byte) (int, error) {
+	size, err := conn.Conn.Read(buffer)
+	conn.books.Received.Add(int64(size))
+	return size, err
+}
+
+func (conn counted) Write(buffer []byte) (int, error) {
+	size, err := conn.Conn.Write(buffer)
+	conn.books.Sent.Add(int64(size))
+	return size, err
+}
+
+func load(args []string) error {
+	if len(args) == 1 && args[0][0] != '-' {
+		return ask(args[0])
+	}
+	loader := &loader{}
+	flags := flag.NewFlagSet("load", flag.ContinueOnError)
+	flags.StringVar(&loader.url, "url", "", "what to ask")
+	flags.StringVar(&loader.stream, "stream", "", "where to stream to")
+	flags.DurationVar(&loader.interval, "interval", 500*time.Millisecond, "between two requests, and two lines of the stream")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	go loader.keepAsking()
+	if loader.stream != "" {
+		go loader.keepStreaming()
+	}
+	return http.ListenAndServe(statsAddress, loader)
+}
+
+func (loader *loader) fail(books *books, err error) {
+	books.Failed.Add(1)
+	loader.mutex.Lock()
+	defer loader.mutex.Unlock()
+	loader.failures = append(loader.failures, failure{time.Now().UTC().Format(time.RFC3339), err.Error()})
+	if len(loader.failures) > keptFailures {
+		loader.failures = loader.failures[1:]
+	}
+	fmt.Println("failed:", err)
+}
+
+func (loader *loader) dialer(books *books) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		books.Opened.Add(1)
+		conn, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return counted{conn, books}, nil
+	}
+}
+
+func (loader *loader) keepAsking() {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: loader.dialer(&loader.requests)}
+	client := &http.Client{Transport: transport, Timeout: patience}
+	for {
+		loader.resting.Store(loader.paused.Load())
+		if !loader.resting.Load() {
+			if err := loader.request(client); err != nil {
+				loader.fail(&loader.requests, fmt.Errorf("%s: %w", loader.url, err))
+			} else {
+				loader.requests.Done.Add(1)
+			}
+		}
+		time.Sleep(loader.interval)
+	}
+}
+
+func (loader *loader) request(client *http.Client) error {
+	answer, err := client.Get(loader.url)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("answer %d: %.200s", answer.StatusCode, body)
+	}
+	loader.mutex.Lock()
+	defer loader.mutex.Unlock()
+	return json.Unmarshal(body, &loader.last)
+}
+
+// keepStreaming sends numbered lines and wants each of them back; it opens the stream anew when it breaks.
+func (loader *loader) keepStreaming() {
+	for {
+		if err := loader.streamOnce(); err != nil {
+			loader.fail(&loader.streams, fmt.Errorf("stream %s: %w", loader.stream, err))
+		}
+		time.Sleep(loader.interval)
+	}
+}
+
+func (loader *loader) streamOnce() error {
+	conn, err := loader.dialer(&loader.streams)(context.Background(), "tcp", loader.stream)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	lines := bufio.NewReader(conn)
+	for number := 0; ; number++ {
+		for loader.paused.Load() {
+			time.Sleep(loader.interval)
+		}
+		conn.SetDeadline(time.Now().Add(patience))
+		line := fmt.Sprintf("line %d\n", number)
+		if _, err := io.WriteString(conn, line); err != nil {
+			return err
+		}
+		back, err := lines.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		if back != line {
+			return fmt.Errorf("sent %q, got %q back", line, back)
+		}
+		loader.streams.Done.Add(1)
+		time.Sleep(loader.interval)
+	}
+}
+
+func (books *books) figures() map[string]int64 {
+	return map[string]int64{"opened": books.Opened.Load(), "done": books.Done.Load(), "failed": books.Failed.Load(),
+		"sent": books.Sent.Load(), "received": books.Received.Load()}
+}
+
+// ServeHTTP tells the books and, by path, stops and starts the load.
+func (loader *loader) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
+	switch request.URL.Path {
+	case "/pause":
+		loader.paused.Store(true)
+		for !loader.resting.Load() {
+			time.Sleep(loader.interval / 10)
+		}
+		time.Sleep(2 * loader.interval) // the stream's last line comes back
+	case "/resume":
+		loader.paused.Store(false)
+	}
+	loader.mutex.Lock()
+	defer loader.mutex.Unlock()
+	json.NewEncoder(answer).Encode(map[string]any{"requests": loader.requests.figures(), "streams": loader.streams.figures(),
+		"failures": loader.failures, "last": loader.last})
+}
+
+func ask(what string) error {
+	answer, err := http.Get("http://" + statsAddress + "/" + what)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(os.Stdout, answer.Body)
+	return err
+}
