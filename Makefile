@@ -4,6 +4,7 @@
 # make demo     the main job on real input (KEEP=1 leaves the lab up)
 # make check    every test
 # make diff     weir against the real iptables, CONFIGS random configurations (SEED, INDEX: one again)
+# make check-cluster    the same in a real Kubernetes
 # make bench    the benchmarks
 # make install  DESTDIR= PREFIX=/usr
 
@@ -45,7 +46,7 @@ PURE := $(BASE) $(filter agent/pod.c agent/object.c agent/workload.c agent/annot
 	agent/policy%.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all demo check check-unit check-style diff bench install clean clean-lab docs
+.PHONY: all demo check check-cluster check-unit check-style diff bench install clean clean-lab docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -134,6 +135,9 @@ check: tests
 	-@scripts/fetch-envoy > /dev/null
 	-@scripts/fetch-cni > /dev/null
 	scripts/check
+
+check-cluster: all
+	scripts/check-cluster
 
 demo: all $(B)/tests/probe
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) scripts/demo $(if $(KEEP),--keep)
