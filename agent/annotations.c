@@ -4,6 +4,7 @@
 
 #include "agent/go_text.h"
 #include "base/buf.h"
+#include "base/inet.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -366,6 +367,7 @@ int linkerd_ports_parse(const char *key, const char *value, enum weir_list list,
 	_cleanup_buf_ struct buf errors = { 0 };
 	const char *rest = *value ? value : NULL;
 	uint16_t lo = 0, hi = 0;
+	bool spaces = false;
 	size_t good = 0;
 
 	while (rest && *rest) { /* nothing behind the last comma is no item */
@@ -379,12 +381,18 @@ int linkerd_ports_parse(const char *key, const char *value, enum weir_list list,
 		}
 		lists_add_port(lists, list, lo, hi);
 		good++;
+		spaces |= strcmp(item, text) != 0;
 	}
 	if (errors.len && !good)
 		return invalid(key, value, xstrdup(buf_text(&errors)), ret_error);
 	*ret_warning = NULL;
 	if (errors.len)
 		invalid(key, value, xasprintf("%s (ignored)", buf_text(&errors)), ret_warning);
+	else if (spaces)
+		invalid(key, value,
+			xstrdup("linkerd-init and linkerd-cni do not skip ports that have spaces "
+				"around them; weir does"),
+			ret_warning);
 	return 0;
 }
 
@@ -427,4 +435,22 @@ int own_port_parse(const char *key, const char *value, uint16_t *ret, char **ret
 	const struct istio_key k = { .key = key };
 
 	return istio_port_parse(&k, value, ret, ret_error);
+}
+
+int own_addrs_parse(const char *key, const char *value, enum weir_list list, struct lists *lists,
+		    char **ret_error)
+{
+	const char *rest = value;
+	struct weir_addr addr;
+
+	for (;;) {
+		_cleanup_free_ char *item = next_argument(&rest);
+
+		if (!item)
+			return 0;
+		if (inet_parse(item, addr.ip) < 0)
+			return invalid(key, value, xasprintf("'%s' is no IP address", item),
+				       ret_error);
+		lists_add_cidr(lists, list, &addr, 128, weir_addr_is_v4(&addr));
+	}
 }

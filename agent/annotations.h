@@ -26,6 +26,12 @@
 #define LINKERD_SKIP_IN		  "config.linkerd.io/skip-inbound-ports"
 #define LINKERD_SKIP_OUT	  "config.linkerd.io/skip-outbound-ports"
 #define LINKERD_SKIP_SUBNETS	  "config.linkerd.io/skip-subnets"
+#define LINKERD_SKIP_IN_SUBNETS	  "config.linkerd.io/skip-inbound-subnets"
+#define LINKERD_SKIP_OUT_SUBNETS  "config.linkerd.io/skip-outbound-subnets"
+#define LINKERD_IN_PORT		  "config.linkerd.io/inbound-port"
+#define LINKERD_OUT_PORT	  "config.linkerd.io/outbound-port"
+#define LINKERD_CONTROL_PORT	  "config.linkerd.io/control-port"
+#define LINKERD_ADMIN_PORT	  "config.linkerd.io/admin-port"
 #define LINKERD_UID		  "config.linkerd.io/proxy-uid"
 #define LINKERD_GID		  "config.linkerd.io/proxy-gid"
 
@@ -80,8 +86,9 @@ int istio_mode_parse(const struct istio_key *key, const char *value, enum istio_
 		     char **ret_error);
 
 /*
- * Ports and ranges; items are trimmed. As in Linkerd, an item that is wrong is left out with a
- * warning (*ret_warning, else NULL); it is an error when none is right.
+ * Ports and ranges. As in Linkerd, an item that is wrong is left out with a warning (*ret_warning,
+ * else NULL); it is an error when none is right. Items are trimmed, as the destination controller
+ * does; linkerd-init does not, so those that have spaces are warned of.
  */
 int linkerd_ports_parse(const char *key, const char *value, enum weir_list list,
 			struct lists *lists, char **ret_warning, char **ret_error);
@@ -92,6 +99,9 @@ int linkerd_id_parse(const char *key, const char *value, int64_t *ret, char **re
 
 /* An annotation of weir's own that holds a port from 1 on. */
 int own_port_parse(const char *key, const char *value, uint16_t *ret, char **ret_error);
+/* A list of addresses, each becoming a prefix of its own. */
+int own_addrs_parse(const char *key, const char *value, enum weir_list list, struct lists *lists,
+		    char **ret_error);
 /* One of two words; *ret_first: it is the first. */
 int annotation_choice(const char *key, const char *value, const char *first, const char *second,
 		      bool *ret_first, char **ret_error);

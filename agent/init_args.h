@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an istio-init or istio-validation container is told on its command line: the options of
- * istio-iptables, in the grammar of the library that it reads them with (pflag).
+ * What an istio-init, istio-validation or linkerd-init container is told on its command line, in
+ * the grammar of the library that all of them read their options with (pflag).
  */
 #ifndef WEIR_AGENT_INIT_ARGS_H
 #define WEIR_AGENT_INIT_ARGS_H
@@ -13,5 +13,7 @@
  * a value, NULL when it is not there. The text belongs to the container. short_name may be 0.
  */
 const char *init_arg(const struct pod_container *c, const char *long_name, char short_name);
+/* An option that adds up when it is repeated: its values joined by commas, owned by the caller. */
+char *init_arg_list(const struct pod_container *c, const char *long_name, char short_name);
 
 #endif

@@ -10,6 +10,7 @@
 
 #define ISTIO_PROXY_ID 1337
 #define ISTIO_DNS_PORT 15053
+#define DNS_SERVERS    "weir.io/dns-servers"
 
 static bool is_cni_node(const struct pod *pod)
 {
@@ -267,17 +268,32 @@ static void istio_own_ports(struct compiler *c, const struct istio_inputs *input
 	c->p->pod.flags |= WEIR_POD_IN_PORTS_EXCLUDE;
 }
 
+/* Who knows better than the kubelet's rules says so. */
+static void named_servers(struct compiler *c, const char *value)
+{
+	char *error;
+
+	if (own_addrs_parse(DNS_SERVERS, value, WEIR_LIST_DNS_SERVER, &c->lists, &error) < 0)
+		policy_error(c, error);
+	c->p->sources[WEIR_LIST_DNS_SERVER] = WEIR_SOURCE_WEIR_DNS_SERVERS;
+}
+
 /*
  * istio-init captures queries to the servers of /etc/resolv.conf alone. The kubelet writes that
  * file from the pod's dnsConfig and, unless dnsPolicy is None, from the cluster's DNS service.
  */
 static void dns_servers(struct compiler *c)
 {
+	const char *named = pod_annotation(c->pod, DNS_SERVERS);
 	const struct service *cluster = c->options->cluster_dns;
 	bool own_only = c->pod->dns_policy && !strcmp(c->pod->dns_policy, "None");
 	enum weir_source source = WEIR_SOURCE_DNS_CONFIG;
 	size_t n = 0;
 
+	if (named) {
+		named_servers(c, named);
+		return;
+	}
 	for (size_t i = 0; i < c->pod->n_dns_servers; i++, n++)
 		lists_add_cidr(&c->lists, WEIR_LIST_DNS_SERVER, &c->pod->dns_servers[i], 128,
 			       weir_addr_is_v4(&c->pod->dns_servers[i]));

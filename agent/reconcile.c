@@ -113,6 +113,17 @@ static const struct namespace *find_namespace(const struct source *s, const char
 	return NULL;
 }
 
+static const struct service *find_service(const struct source *s, const char *namespace,
+					  const char *name)
+{
+	for (const struct source_file *f = s->files; f; f = f->next)
+		for (size_t i = 0; i < f->objects.n_services; i++)
+			if (!strcmp(f->objects.services[i]->namespace, namespace) &&
+			    !strcmp(f->objects.services[i]->name, name))
+				return f->objects.services[i];
+	return NULL;
+}
+
 /* Takes what is new of the object into m. */
 static void refresh(struct reconciler *r, struct managed *m, const struct pod *pod,
 		    const char *file, struct place *place)
@@ -136,6 +147,8 @@ static void refresh(struct reconciler *r, struct managed *m, const struct pod *p
 		options.namespace_annotations = &namespace->annotations;
 		options.namespace_labels = &namespace->labels;
 	}
+	options.api_server = find_service(r->source, "default", "kubernetes");
+	options.cluster_dns = find_service(r->source, "kube-system", "kube-dns");
 	policy_compile(pod, &options, &m->policy);
 	if (policy_generation(m->policy) != before)
 		m->retry_ms = 0;

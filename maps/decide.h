@@ -208,6 +208,9 @@ WEIR_INLINE struct weir_answer weir_decide_linkerd(const struct weir_pod *p,
 		return WEIR_GO_DIRECT(LOOPBACK);
 	if (c->port_excluded) /* 4 */
 		return WEIR_GO_DIRECT(PORT_EXCLUDED);
+	if (c->cidr_excluded) /* no rule of Linkerd's yet: skip-outbound-subnets is proposed there
+			       */
+		return WEIR_GO_DIRECT(CIDR_EXCLUDED);
 	return weir_answer(WEIR_REDIRECT, WEIR_REASON_ALL_INCLUDED, p->outbound_port); /* 5 */
 }
 

@@ -283,6 +283,150 @@ static void test_interfaces(void **state)
 	}
 }
 
+static const struct istio_key uid_key = { .where = "argument -u of container istio-init" };
+#define WHERE(value) "invalid value '" value "' for argument -u of container istio-init: "
+
+static const struct {
+	const char *in;
+	int64_t first;
+	size_t more;
+	const char *error;
+} ids[] = {
+	{ "", -1, 0, NULL },
+	{ " , ", -1, 0, NULL },
+	{ "0", 0, 0, NULL },
+	{ "3,4", 3, 1, NULL },
+	{ "3, 4,3,,4,", 3, 1, NULL },
+	{ "4294967294", 4294967294, 0, NULL },
+	{ "4294967295", 0, 0, WHERE("4294967295") "4294967295 is no id" },
+	{ "-1", 0, 0,
+	  WHERE("-1") "strconv.ParseUint: parsing \"-1\": invalid syntax (a name is known inside "
+		      "of "
+		      "the container only)" },
+	{ "1337,java", 0, 0,
+	  WHERE("1337,java") "strconv.ParseUint: parsing \"java\": invalid syntax (a name is known "
+			     "inside of the container only)" },
+};
+
+static void test_ids(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		_cleanup_lists_ struct lists lists = { 0 };
+		_cleanup_free_ char *error = NULL;
+		int64_t first = -2;
+
+		if (istio_ids_parse(&uid_key, ids[i].in, WEIR_LIST_PROXY_UID, &lists, &first,
+				    &error) < 0) {
+			assert_non_null(ids[i].error);
+			assert_string_equal(error, ids[i].error);
+			continue;
+		}
+		assert_null(ids[i].error);
+		assert_int_equal(first, ids[i].first);
+		assert_int_equal(lists.n_ids, ids[i].more);
+	}
+}
+
+static const struct {
+	const char *in;
+	size_t n_ids;
+	const char *error; /* behind the place */
+} groups[] = {
+	{ "", 0, NULL },
+	{ "7", 1, NULL },
+	{ "7,8,7", 2, NULL },
+	{ "1000-1010,1005-1015", 16, NULL },
+	{ "9-8", 0, "9-8 ends before it begins" },
+	{ "0-1024", 0, "0-1024 has more than 1024 groups" },
+	{ "5-", 0,
+	  "strconv.ParseUint: parsing \"\": invalid syntax (a name is known inside of the "
+	  "container "
+	  "only)" },
+};
+
+static void test_groups(void **state)
+{
+	static const struct istio_key key = { .where = "X" };
+	_cleanup_lists_ struct lists many = { 0 };
+	_cleanup_buf_ struct buf text = { 0 };
+	char *too_many;
+	size_t n;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
+		_cleanup_lists_ struct lists lists = { 0 };
+		_cleanup_free_ char *error = NULL, *expected = NULL;
+
+		if (istio_groups_parse(&key, groups[i].in, WEIR_LIST_GROUP_EXCLUDE, &lists, &n,
+				       &error) < 0) {
+			assert_non_null(groups[i].error);
+			expected = xasprintf("invalid value '%s' for X: %s", groups[i].in,
+					     groups[i].error);
+			assert_string_equal(error, expected);
+			continue;
+		}
+		assert_null(groups[i].error);
+		assert_int_equal(lists.n_ids, groups[i].n_ids);
+	}
+	for (int i = 0; i < 65; i++)
+		buf_printf(&text, "%d,", i);
+	assert_int_equal(
+		istio_groups_parse(&key, text.data, WEIR_LIST_GROUP_EXCLUDE, &many, &n, &too_many),
+		0);
+	assert_int_equal(
+		istio_groups_parse(&key, text.data, WEIR_LIST_GROUP_INCLUDE, &many, &n, &too_many),
+		-EINVAL);
+	assert_non_null(strstr(too_many, "should be redirected to Envoy cannot exceed 64, got 65"));
+	free(too_many);
+}
+
+static const struct {
+	const char *in;
+	uint8_t net[4], bits;
+	const char *error;
+} loopbacks[] = {
+	{ "127.0.0.1/32", { 127, 0, 0, 1 }, 32, NULL },
+	{ "127.0.0.1/8", { 127, 0, 0, 0 }, 8, NULL },
+	{ "127.18.255.3/12", { 127, 16, 0, 0 }, 12, NULL },
+	{ "127.0.0.1",
+	  { 0 },
+	  0,
+	  "failed to parse CIDR 127.0.0.1: netip.ParsePrefix(\"127.0.0.1\"): no '/'" },
+	{ "10.0.0.1/8",
+	  { 0 },
+	  0,
+	  "expected valid IPv4 loopback address in CIDR 10.0.0.1/8; found 10.0.0.1" },
+	{ "::1/128", { 0 }, 0, "expected valid IPv4 loopback address in CIDR ::1/128; found ::1" },
+	{ "127.0.0.1/7",
+	  { 0 },
+	  0,
+	  "expected CIDR 127.0.0.1/7 to have mask in range [8, 32]; found 7" },
+	{ "", { 0 }, 0, "failed to parse CIDR : netip.ParsePrefix(\"\"): no '/'" },
+};
+
+static void test_loopback(void **state)
+{
+	static const struct istio_key key = { .where = "X" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(loopbacks); i++) {
+		_cleanup_free_ char *error = NULL, *expected = NULL;
+		uint8_t net[4], bits;
+
+		if (istio_loopback_parse(&key, loopbacks[i].in, net, &bits, &error) < 0) {
+			assert_non_null(loopbacks[i].error);
+			expected = xasprintf("invalid value '%s' for X: %s", loopbacks[i].in,
+					     loopbacks[i].error);
+			assert_string_equal(error, expected);
+			continue;
+		}
+		assert_null(loopbacks[i].error);
+		assert_memory_equal(net, loopbacks[i].net, 4);
+		assert_int_equal(bits, loopbacks[i].bits);
+	}
+}
+
 static void test_mode_and_choice(void **state)
 {
 	static const struct istio_key key = { .key = ISTIO_MODE },
@@ -321,8 +465,9 @@ static const struct {
 } linkerd_ports[] = {
 	{ "", "", NULL, NULL },
 	{ "25", "25", NULL, NULL },
-	{ "25, 26 ,8100-8102", "25-26 8100-8102", NULL,
-	  NULL }, /* proxy-init alone forgets to trim */
+	{ "25, 26 ,8100-8102", "25-26 8100-8102",
+	  "linkerd-init and linkerd-cni do not skip ports that have spaces around them; weir does",
+	  NULL },
 	{ "4567,4568,", "4567-4568", NULL, NULL },
 	{ "0-65535", "0-65535", NULL, NULL },
 	{ "23-23", "23", NULL, NULL },
@@ -464,10 +609,17 @@ static void test_normalize(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_istio_ports),	 cmocka_unit_test(test_istio_cidrs),
-		cmocka_unit_test(test_v6_ranges_are_v6), cmocka_unit_test(test_interfaces),
-		cmocka_unit_test(test_mode_and_choice),	 cmocka_unit_test(test_linkerd_ports),
-		cmocka_unit_test(test_linkerd_others),	 cmocka_unit_test(test_huge),
+		cmocka_unit_test(test_istio_ports),
+		cmocka_unit_test(test_istio_cidrs),
+		cmocka_unit_test(test_v6_ranges_are_v6),
+		cmocka_unit_test(test_interfaces),
+		cmocka_unit_test(test_ids),
+		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_loopback),
+		cmocka_unit_test(test_mode_and_choice),
+		cmocka_unit_test(test_linkerd_ports),
+		cmocka_unit_test(test_linkerd_others),
+		cmocka_unit_test(test_huge),
 		cmocka_unit_test(test_normalize),
 	};
 

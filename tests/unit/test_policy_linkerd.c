@@ -92,12 +92,92 @@ static void test_linkerd_errors(void **state)
 	       "address with a port");
 }
 
+#define CONTROL ",'labels':{'linkerd.io/control-plane-component':'destination'}"
+
+static void test_linkerd_control_plane(void **state)
+{
+	struct service_port ports[] = { { .port = 8443, .target_port = 16443, .tcp = true },
+					{ .port = 9443, .target_port = 0, .tcp = true } };
+	struct service server = { .ports = ports, .n_ports = ARRAY_SIZE(ports) };
+	struct policy_options options = { .api_server = &server };
+	_cleanup_policy_ struct policy *p =
+		compile_with(POD(CONTROL, "'containers':[{'name':'linkerd-proxy'}]"), &options);
+
+	(void)state;
+	assert_int_equal(count_ports(p, WEIR_LIST_OUT_PORT_EXCLUDE), 3);
+	assert_true(has_port(p, WEIR_LIST_OUT_PORT_EXCLUDE, 8443));
+	assert_true(has_port(p, WEIR_LIST_OUT_PORT_EXCLUDE, 16443));
+	assert_true(has_port(p, WEIR_LIST_OUT_PORT_EXCLUDE, 9443)); /* its target is a name */
+	assert_int_equal(p->sources[WEIR_LIST_OUT_PORT_EXCLUDE], WEIR_SOURCE_LINKERD_CONTROL);
+}
+
+/* What the injector gives to linkerd-init (A2), and the lab cases of proxy-init's own tests. */
+static void test_linkerd_init(void **state)
+{
+	_cleanup_policy_ struct policy *p = compile(
+		POD(",'annotations':{'weir.io/capture':'on','" LINKERD_SKIP_OUT "':'1'}",
+		    "'containers':[{'name':'linkerd-proxy'}],'initContainers':[{'name':'linkerd-"
+		    "init','args':"
+		    "['--ipv6=false','--incoming-proxy-port','5143','--outgoing-proxy-port','5140',"
+		    "'--proxy-uid','2103','--inbound-ports-to-ignore','4190,4191,4567,4568',"
+		    "'--outbound-ports-to-ignore','4567','--outbound-ports-to-ignore','4568','-w',"
+		    "'--subnets-to-ignore','10.0.0.0/8']}]"));
+	_cleanup_policy_ struct policy *listed = compile(
+		POD(",'annotations':{'weir.io/capture':'on'}",
+		    "'containers':[{'name':'linkerd-proxy'}],'initContainers':[{'name':'linkerd-"
+		    "init','args':"
+		    "['-p','8080','-o','8080','-u','2102','-g','2102','-r','9090','-r','9099',"
+		    "'--inbound-ports-to-ignore','9099,9100-9200']}]"));
+
+	(void)state;
+	expect(p, POLICY_CAPTURED, "annotation weir.io/capture is on");
+	assert_int_equal(p->pod.inbound_port, 5143);
+	assert_int_equal(p->pod.outbound_port, 5140);
+	assert_int_equal(p->pod.proxy_uid, 2103);
+	assert_false(p->pod.flags & WEIR_POD_PROXY_GID);
+	assert_int_equal(count_ports(p, WEIR_LIST_IN_PORT_EXCLUDE), 4);
+	assert_int_equal(count_ports(p, WEIR_LIST_OUT_PORT_EXCLUDE), 2);
+	assert_false(
+		has_port(p, WEIR_LIST_OUT_PORT_EXCLUDE, 1)); /* it is not told the annotation */
+	assert_int_equal(p->n_cidrs, 1);
+	assert_int_equal(p->sources[WEIR_SETTING_PROXY_UID], WEIR_SOURCE_LINKERD_INIT_ARGS);
+	assert_false(listed->pod.flags & WEIR_POD_IN_ALL);
+	assert_true(has_port(listed, WEIR_LIST_IN_PORT_INCLUDE, 9090));
+	assert_false(has_port(listed, WEIR_LIST_IN_PORT_INCLUDE, 9099));
+	assert_int_equal(listed->pod.proxy_gid, 2102);
+}
+
+static void test_linkerd_annotations(void **state)
+{
+	_cleanup_policy_ struct policy *p = linkerd(
+		",'" LINKERD_IN_PORT "':'5143','" LINKERD_OUT_PORT "':'5140','" LINKERD_ADMIN_PORT
+		"':'5191','" LINKERD_CONTROL_PORT "':'5190','" LINKERD_SKIP_IN_SUBNETS
+		"':'10.0.0.0/8','" LINKERD_SKIP_OUT_SUBNETS "':'192.168.0.0/16'",
+		"", "");
+	_cleanup_policy_ struct policy *bad = linkerd(",'" LINKERD_IN_PORT "':'65536'", "", "");
+
+	(void)state;
+	assert_int_equal(p->pod.inbound_port, 5143);
+	assert_int_equal(p->pod.outbound_port, 5140);
+	assert_true(has_port(p, WEIR_LIST_IN_PORT_EXCLUDE, 5190));
+	assert_true(has_port(p, WEIR_LIST_IN_PORT_EXCLUDE, 5191));
+	assert_false(has_port(p, WEIR_LIST_IN_PORT_EXCLUDE, 4191));
+	assert_int_equal(p->sources[WEIR_SETTING_INBOUND_PORT], WEIR_SOURCE_LINKERD_IN_PORT);
+	assert_int_equal(p->n_cidrs, 2);
+	assert_true(p->pod.flags & WEIR_POD_OUT_CIDRS_EXCLUDE);
+	assert_true(p->pod.flags & WEIR_POD_IN_SOURCES_EXCLUDE);
+	expect(bad, POLICY_FAILED,
+	       "invalid value '65536' for annotation 'config.linkerd.io/inbound-port': failed "
+	       "parsing "
+	       "port \"65536\": strconv.ParseUint: parsing \"65536\": value out of range");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_linkerd),
-		cmocka_unit_test(test_linkerd_ids),
-		cmocka_unit_test(test_linkerd_errors),
+		cmocka_unit_test(test_linkerd),	       cmocka_unit_test(test_linkerd_ids),
+		cmocka_unit_test(test_linkerd_errors), cmocka_unit_test(test_linkerd_control_plane),
+		cmocka_unit_test(test_linkerd_init),   cmocka_unit_test(test_linkerd_annotations),
 	};
 
 	return cmocka_run_group_tests_name("policy_linkerd", tests, NULL, NULL);
