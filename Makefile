@@ -29,7 +29,7 @@ LIBS    := -lbpf -lelf -lz -ljansson -lmicrohttpd -lcurl -lyajl -lyaml
 
 # Everything that attaches to kubepods and lives once, what is loaded once for each pod, and what a
 # command loads that lists connections.
-BPF_MAIN  := maps decide connect sockopt sockops iter
+BPF_MAIN  := maps decide connect udp sockopt sockops iter
 BPF_NETNS := maps lookup
 BPF_CONNS := conns
 

@@ -32,7 +32,9 @@ static const struct hook {
 	const char *program;
 } hooks[] = {
 	{ "getsockopt", "weir_getsockopt" },  { "getpeername4", "weir_peername4" },
-	{ "getpeername6", "weir_peername6" }, { "sockops", "weir_sockops" },
+	{ "getpeername6", "weir_peername6" }, { "recvmsg4", "weir_recvmsg4" },
+	{ "recvmsg6", "weir_recvmsg6" },      { "sockops", "weir_sockops" },
+	{ "sendmsg4", "weir_sendmsg4" },      { "sendmsg6", "weir_sendmsg6" },
 	{ "connect4", "weir_connect4" },      { "connect6", "weir_connect6" },
 };
 

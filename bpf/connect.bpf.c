@@ -12,6 +12,7 @@
 #include "bpf/kernel_types.h"
 #include "bpf/lib/account.bpf.h"
 #include "bpf/lib/attempt.bpf.h"
+#include "bpf/lib/dns.bpf.h"
 #include "bpf/lib/pending.bpf.h"
 #include "bpf/lib/sockaddr.bpf.h"
 
@@ -189,21 +190,71 @@ static __always_inline int is_tcp(struct bpf_sock_addr *ctx)
 	return ctx->type == SOCK_STREAM && ctx->protocol == IPPROTO_TCP;
 }
 
+/*
+ * connect() of a UDP socket: all its datagrams go to one server, and the kernel lets none in but
+ * that one's. A socket that has a port already keeps the source that the kernel chooses.
+ */
+static __always_inline int connect_query(struct bpf_sock_addr *ctx, int family, struct attempt *a,
+					 __u16 port)
+{
+	struct weir_asked *asked = dns_asked_make(ctx->sk);
+	struct weir_addr source, to = {};
+
+	if (!asked)
+		return 0;
+	asked->plain = a->dst;
+	asked->proxy_port = port;
+	asked->flags |= WEIR_ASKED_PLAIN | WEIR_ASKED_CONNECTED;
+	dns_source(a, &source);
+	/* AF_INET on an AF_INET6 socket: bpf_bind() would bind one half of it. */
+	if (weir_addr_is_any(&a->src) && !weir_addr_is_any(&source) && !ctx->sk->src_port &&
+	    ctx->family == (__u32)family)
+		sockaddr_bind(ctx, family, &source);
+	sockaddr_set_loopback(&to, a->question.v6);
+	sockaddr_set_destination(ctx, family, &to, port);
+	return 1;
+}
+
+static __always_inline int decide_query(struct bpf_sock_addr *ctx, int family, struct attempt *a)
+{
+	struct weir_answer answer = dns_decide(ctx, a);
+
+	if (answer.verdict == WEIR_REDIRECT)
+		return connect_query(ctx, family, a, answer.port);
+	return answer.verdict != WEIR_REFUSE;
+}
+
+/* What is connected anew is connected to no server until it is decided. */
+static __always_inline int is_query(struct bpf_sock_addr *ctx)
+{
+	struct weir_asked *asked;
+
+	if (!dns_is_udp(ctx))
+		return 0;
+	asked = dns_asked(ctx->sk);
+	if (asked)
+		asked->flags &= ~(__u32)WEIR_ASKED_CONNECTED;
+	return ctx->user_port == bpf_htons(WEIR_DNS_PORT);
+}
+
 SEC("cgroup/connect4")
 int weir_connect4(struct bpf_sock_addr *ctx)
 {
 	struct attempt a = {};
+	int tcp = is_tcp(ctx);
 
-	if (!is_tcp(ctx) || ctx->user_family != AF_INET)
+	if (ctx->user_family != AF_INET || (!tcp && !is_query(ctx)))
 		return 1;
 	a.cookie = bpf_get_netns_cookie(ctx);
-	a.pod = pod_of(a.cookie);
+	a.pod = tcp ? pod_of(a.cookie) : dns_pod(a.cookie);
 	if (!a.pod)
 		return 1;
 	weir_addr_from_v4(&a.src, ctx->sk->src_ip4);
 	weir_addr_from_v4(&a.dst, ctx->user_ip4);
 	a.port = bpf_ntohs(ctx->user_port);
 	sockaddr_resolve_any(&a.dst, &a.src, 0);
+	if (!tcp)
+		return decide_query(ctx, AF_INET, &a) ?: sockaddr_refused();
 	return decide(ctx, AF_INET, &a) ?: sockaddr_refused();
 }
 
@@ -211,44 +262,61 @@ SEC("cgroup/connect6")
 int weir_connect6(struct bpf_sock_addr *ctx)
 {
 	struct attempt a = {};
+	int tcp = is_tcp(ctx);
 
-	if (!is_tcp(ctx) || ctx->user_family != AF_INET6)
+	if (ctx->user_family != AF_INET6 || (!tcp && !is_query(ctx)))
 		return 1;
 	a.cookie = bpf_get_netns_cookie(ctx);
-	a.pod = pod_of(a.cookie);
+	a.pod = tcp ? pod_of(a.cookie) : dns_pod(a.cookie);
 	if (!a.pod)
 		return 1;
 	sockaddr_source6(ctx, &a.src);
 	sockaddr_user6(ctx, &a.dst);
 	a.port = bpf_ntohs(ctx->user_port);
 	sockaddr_resolve_any(&a.dst, &a.src, 1);
+	if (!tcp)
+		return decide_query(ctx, AF_INET6, &a) ?: sockaddr_refused();
 	return decide(ctx, AF_INET6, &a) ?: sockaddr_refused();
 }
 
-static __always_inline struct weir_conn *redirected(struct bpf_sock_addr *ctx)
+/* What the socket was connected to by its application; 1 when weir sent it elsewhere. */
+static __always_inline int dialled(struct bpf_sock_addr *ctx, struct weir_endpoint *ret)
 {
 	__u32 both = WEIR_CONN_ACTIVE | WEIR_CONN_REDIRECTED;
-	struct weir_conn *conn = bpf_sk_storage_get(&weir_conns, ctx->sk, 0, 0);
+	struct weir_asked *asked;
+	struct weir_conn *conn;
 
-	return conn && (conn->flags & both) == both ? conn : 0;
+	if (dns_is_udp(ctx)) {
+		asked = dns_asked(ctx->sk);
+		if (!asked || !(asked->flags & WEIR_ASKED_CONNECTED))
+			return 0;
+		ret->addr = asked->plain;
+		ret->port = WEIR_DNS_PORT;
+		return 1;
+	}
+	conn = bpf_sk_storage_get(&weir_conns, ctx->sk, 0, 0);
+	if (!conn || (conn->flags & both) != both)
+		return 0;
+	*ret = conn->dialled;
+	return 1;
 }
 
 SEC("cgroup/getpeername4")
 int weir_peername4(struct bpf_sock_addr *ctx)
 {
-	struct weir_conn *conn = redirected(ctx);
+	struct weir_endpoint e = {};
 
-	if (conn)
-		sockaddr_set_destination(ctx, AF_INET, &conn->dialled.addr, conn->dialled.port);
+	if (dialled(ctx, &e))
+		sockaddr_set_destination(ctx, AF_INET, &e.addr, e.port);
 	return 1;
 }
 
 SEC("cgroup/getpeername6")
 int weir_peername6(struct bpf_sock_addr *ctx)
 {
-	struct weir_conn *conn = redirected(ctx);
+	struct weir_endpoint e = {};
 
-	if (conn)
-		sockaddr_set_destination(ctx, AF_INET6, &conn->dialled.addr, conn->dialled.port);
+	if (dialled(ctx, &e))
+		sockaddr_set_destination(ctx, AF_INET6, &e.addr, e.port);
 	return 1;
 }

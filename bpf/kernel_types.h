@@ -13,7 +13,6 @@
 #define SOCK_STREAM	1
 #define SOL_IP		0
 #define SOL_IPV6	41
-#define SOCK_DGRAM	2
 #define TPROXY_MARK	1337 /* ISTIO_INBOUND_TPROXY_MARK, which no pod sets */
 #define SO_ORIGINAL_DST 80 /* the same number at both levels */
 #define ECONNREFUSED	111

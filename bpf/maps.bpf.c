@@ -19,5 +19,6 @@ struct weir_named_ports_map weir_named_ports SEC(".maps");
 struct weir_counters_map weir_counters SEC(".maps");
 struct weir_listeners_map weir_listeners SEC(".maps");
 struct weir_conns_map weir_conns SEC(".maps");
+struct weir_asked_map weir_asked SEC(".maps");
 
 char _license[] SEC("license") = "Dual BSD/GPL";

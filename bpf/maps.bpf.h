@@ -9,6 +9,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#include "maps/asked.h"
 #include "maps/conn.h"
 #include "maps/flow.h"
 #include "maps/origdst.h"
@@ -87,5 +88,14 @@ struct weir_conns_map {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 };
 extern struct weir_conns_map weir_conns SEC(".maps");
+
+struct weir_asked_map {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__type(key, int);
+	__type(value, struct weir_asked);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+};
+extern struct weir_asked_map weir_asked SEC(".maps");
 
 #endif

@@ -114,6 +114,10 @@ static const struct {
 	{ BPF_CGROUP_INET6_CONNECT, "connect6" },
 	{ BPF_CGROUP_INET4_GETPEERNAME, "getpeername4" },
 	{ BPF_CGROUP_INET6_GETPEERNAME, "getpeername6" },
+	{ BPF_CGROUP_UDP4_SENDMSG, "sendmsg4" },
+	{ BPF_CGROUP_UDP6_SENDMSG, "sendmsg6" },
+	{ BPF_CGROUP_UDP4_RECVMSG, "recvmsg4" },
+	{ BPF_CGROUP_UDP6_RECVMSG, "recvmsg6" },
 	{ BPF_CGROUP_GETSOCKOPT, "getsockopt" },
 	{ BPF_CGROUP_SOCK_OPS, "sock_ops" },
 };

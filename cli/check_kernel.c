@@ -140,7 +140,8 @@ static const struct {
 	const char *name;
 	const char *use;
 } prog_types[] = {
-	{ BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "cgroup/sock_addr", "connect() and getpeername()" },
+	{ BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "cgroup/sock_addr",
+	  "connect(), sendmsg(), recvmsg() and getpeername()" },
 	{ BPF_PROG_TYPE_SOCK_OPS, "sock_ops", "handshakes, listeners, accounting" },
 	{ BPF_PROG_TYPE_CGROUP_SOCKOPT, "cgroup/sockopt", "SO_ORIGINAL_DST" },
 	{ BPF_PROG_TYPE_SK_LOOKUP, "sk_lookup", "inbound connections" },

@@ -13,7 +13,7 @@
 /* The names under links/, in the order in which they are detached: no new redirects first. */
 extern const char *const pinned_hook_names[];
 extern const size_t pinned_hooks_n;
-#define PINNED_HOOKS_DIVERT 2 /* so many of them divert new connections */
+#define PINNED_HOOKS_DIVERT 4 /* so many of them divert new connections */
 
 struct pinned_link {
 	uint32_t id;

@@ -40,6 +40,33 @@ struct owner {
  * file's credentials, not those of the caller (bpf_get_current_uid_gid). A kernel socket has no
  * file.
  */
+static __always_inline void owner_of_file(struct owner *owner, const struct file *file)
+{
+	owner->uid = BPF_CORE_READ(file, f_cred, fsuid.val);
+	owner->gid = BPF_CORE_READ(file, f_cred, fsgid.val);
+	owner->known = 1;
+}
+
+/*
+ * The same for any socket. There is no helper that makes a typed pointer of a UDP socket over IPv4
+ * before bpf_rdonly_cast() of 6.2, so its address is taken as a number, and its memory read with
+ * bpf_probe_read_kernel(), which TCP is spared.
+ */
+static __always_inline struct owner sock_addr_owner(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	const struct sock *address;
+	struct owner owner = {};
+	struct file *file;
+
+	if (bpf_probe_read_kernel(&address, sizeof(address), &sk))
+		return owner;
+	file = BPF_CORE_READ(address, sk_socket, file);
+	if (file)
+		owner_of_file(&owner, file);
+	return owner;
+}
+
 static __always_inline struct owner socket_owner(struct bpf_sock *sk)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);

@@ -122,6 +122,39 @@ static __always_inline int sockaddr_meets(struct bpf_sock_addr *ctx, const struc
 }
 
 /*
+ * The UDP socket in the caller's network namespace that a datagram to this address and port would
+ * reach if it came from a stranger; the caller releases it.
+ */
+static __always_inline struct bpf_sock *sockaddr_find_udp(struct bpf_sock_addr *ctx,
+							  const struct weir_addr *addr, __u16 port)
+{
+	struct bpf_sock_tuple tuple = {};
+	__u32 size;
+
+	if (weir_addr_is_v4(addr)) {
+		tuple.ipv4.daddr = weir_addr_word(addr, 3);
+		tuple.ipv4.dport = bpf_htons(port);
+		size = sizeof(tuple.ipv4);
+	} else {
+		__builtin_memcpy(tuple.ipv6.daddr, addr->ip, 16);
+		tuple.ipv6.dport = bpf_htons(port);
+		size = sizeof(tuple.ipv6);
+	}
+	return bpf_sk_lookup_udp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+}
+
+static __always_inline int sockaddr_has_udp(struct bpf_sock_addr *ctx, const struct weir_addr *addr,
+					    __u16 port)
+{
+	struct bpf_sock *sk = sockaddr_find_udp(ctx, addr, port);
+
+	if (!sk)
+		return 0;
+	bpf_sk_release(sk);
+	return 1;
+}
+
+/*
  * The return value of a hook that refuses. bpf_set_retval() gives connect() its errno since 5.18
  * (b44123b4a3dc); before, it is EPERM.
  */
