@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <time.h>
 
+#include "agent/captured.h"
 #include "agent/cni.h"
 #include "agent/kube.h"
 #include "agent/loader.h"
@@ -25,6 +26,7 @@ struct agent_options {
 	bool allow_root_cgroup;
 	const char *bpf_dir;
 	const char *run_dir;
+	const char *state_dir;
 	const char *pods_dir; /* NULL: none */
 	const char *kubeconfig; /* NULL: in cluster when there is one and no pods_dir */
 	bool all_peers; /* names of pods that run elsewhere */
@@ -46,6 +48,7 @@ struct agent {
 	struct kube kube; /* client NULL: there is no API */
 	struct sandboxes sandboxes;
 	struct cni *cni;
+	struct captured captured;
 	/*
 	 * Asks the API for one pod; it comes as any pod does. NULL: there is no API. Called once
 	 * for each CNI ADD whose pod is not known.

@@ -26,6 +26,7 @@ enum {
 	OPT_ALLOW_ROOT,
 	OPT_BPF_DIR,
 	OPT_RUN_DIR,
+	OPT_STATE_DIR,
 	OPT_PODS_DIR,
 	OPT_KUBECONFIG,
 	OPT_PEERS,
@@ -47,6 +48,7 @@ static const struct argp_option options[] = {
 	{ "bpf-dir", OPT_BPF_DIR, "PATH", 0, "where maps and links are pinned (/sys/fs/bpf/weir)",
 	  0 },
 	{ "run-dir", OPT_RUN_DIR, "PATH", 0, "where the control socket lies (/run/weir)", 0 },
+	{ "state-dir", OPT_STATE_DIR, "PATH", 0, "what outlives a reboot (/var/lib/weir)", 0 },
 	{ "pods-dir", OPT_PODS_DIR, "DIR", 0, "pods, Services, ... as JSON files; watched", 0 },
 	{ "kubeconfig", OPT_KUBECONFIG, "FILE", 0,
 	  "how to reach the Kubernetes API, or in-cluster (the default in a pod of a cluster, "
@@ -85,6 +87,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_RUN_DIR:
 		o->run_dir = arg;
+		break;
+	case OPT_STATE_DIR:
+		o->state_dir = arg;
 		break;
 	case OPT_PODS_DIR:
 		o->pods_dir = arg;
@@ -257,6 +262,7 @@ static void run_reconcile(struct agent *agent)
 	log_debug("reconciled", "changes", text, NULL);
 	report_losses(agent);
 	cni_reconciled(agent->cni);
+	captured_update(&agent->captured, agent->reconciler);
 	agent->reconcile_soon = false;
 	loop_arm(agent->reconcile_timer,
 		 again_ms >= 0 && again_ms < RECONCILE_MS ? again_ms : RECONCILE_MS);
@@ -421,6 +427,8 @@ static int start(struct agent *agent, char **ret_error)
 		err = ctl_open(agent, ret_error);
 	if (!err)
 		err = cni_open(agent, &agent->cni, ret_error);
+	if (!err)
+		captured_open(&agent->captured, agent->options.state_dir, agent->options.run_dir);
 	if (!err) /* last: whatever fails before leaves nothing attached */
 		err = loader_attach(agent->loader, agent->cgroup_root, ret_error);
 	return err;
@@ -430,6 +438,7 @@ static void stop(struct agent *agent)
 {
 	ctl_close(agent);
 	cni_close(agent->cni);
+	captured_close(&agent->captured);
 	http_stop(agent->http);
 	reconciler_free(agent->reconciler);
 	names_free(agent->names);
@@ -477,6 +486,7 @@ int weir_agent_main(int argc, char **argv)
 	struct agent agent = {
 		.options = { .bpf_dir = "/sys/fs/bpf/weir",
 			     .run_dir = "/run/weir",
+			     .state_dir = "/var/lib/weir",
 			     .node_name = host_name(),
 			     .mesh = "auto",
 			     .listen_address = ":9464",

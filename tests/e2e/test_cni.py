@@ -3,6 +3,7 @@
 
 import json
 import signal
+import socket
 import threading
 import time
 
@@ -155,6 +156,152 @@ def test_another_pod_of_the_same_name_is_another_one(lab, agent):
     cni.add(new)
     writer.join()
     assert known(lab, new)["state"] == "captured"
+
+
+# -- no agent: the deadlocks that other plugins have known ------------------------------------------------------------------
+
+CAPTURED, PLAIN = "6f9d9c55-0000-4000-8000-000000000001", "6f9d9c55-0000-4000-8000-000000000002"
+UNKNOWN, STATIC = "6f9d9c55-0000-4000-8000-000000000003", "0123456789abcdef0123456789abcdef"
+
+
+class Node:
+    """A node's directories, and no agent."""
+
+    def __init__(self, folder, state=json.dumps({"namespaces": ["shop"], "pods": {CAPTURED: True, PLAIN: False}})):
+        self.run_dir, self.state_dir = folder / "run" / "weir", folder / "state"
+        if state is not None:
+            self.state_dir.mkdir()
+            (self.state_dir / "captured.json").write_text(state)
+
+    def add(self, namespace="shop", uid=CAPTURED, name="cart", **settings):
+        text = config(**{"runDir": str(self.run_dir), "stateDir": str(self.state_dir), "timeoutSeconds": 1, **settings})
+        return weir_cni("ADD", text, {"CNI_ARGS": f"K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_UID={uid}"})
+
+
+def starts(answer):
+    return answer == (0, {"cniVersion": "1.0.0", "ips": []})
+
+
+def test_only_what_would_be_captured_is_held_up(tmp_path):
+    node = Node(tmp_path)
+    status, error = node.add()
+    assert status == 1 and error["code"] == 11
+    assert "weir's agent on this node does not answer" in error["msg"] and "shop/cart" in error["msg"]
+    assert node.add(uid=UNKNOWN)[0] == 1  # a new one in a namespace with injection
+    assert starts(node.add(uid=PLAIN))  # known not to be
+    assert starts(node.add("default", UNKNOWN))
+    assert starts(node.add("kube-system", CAPTURED))
+    assert starts(node.add("shop", STATIC))
+
+
+def test_what_the_node_needs_is_never_held_up(tmp_path):
+    """weir's own pod, kube-system, static pods: even where every pod is to wait for the agent."""
+    node, settings = Node(tmp_path), {"agentAway": "refuse", "exemptNamespaces": ["kube-system", "weir-system"]}
+    assert node.add("default", UNKNOWN, **settings)[0] == 1
+    assert starts(node.add("weir-system", UNKNOWN, name="weir-x7k2p", **settings))
+    assert starts(node.add("kube-system", UNKNOWN, **settings))
+    assert starts(node.add("shop", STATIC, **settings))
+
+
+def test_a_reboot_that_wiped_run_stops_no_node(tmp_path):
+    """/run is empty, the socket's directory is missing: pods of the mesh wait for the agent, all others start."""
+    node = Node(tmp_path)
+    assert not node.run_dir.exists()
+    assert starts(node.add("default", UNKNOWN))
+    assert node.add()[1]["code"] == 11
+
+
+@pytest.mark.parametrize("state", [None, "", "{", '{"namespaces": "shop", "pods": []}', "[]"])
+def test_without_a_memory_every_pod_starts(tmp_path, state):
+    """A node where the agent has never run, or whose disk is broken."""
+    assert starts(Node(tmp_path, state).add())
+
+
+def test_a_plugin_that_was_left_behind_gives_up(tmp_path):
+    """Uninstalled by force: the binary, its entry and its memory are there, the agent is gone for good."""
+    node = Node(tmp_path)
+    assert node.add(agentAwaySeconds=2)[0] == 1
+    deadline = time.monotonic() + 20
+    while not starts(node.add(agentAwaySeconds=2)):
+        assert time.monotonic() < deadline
+    assert node.add(agentAwaySeconds=0)[0] == 1  # who wants it holds them up for ever
+    assert starts(node.add(agentAway="allow"))
+
+
+def test_an_agent_that_hangs_holds_nobody_up_for_long(tmp_path):
+    """It accepts and says nothing."""
+    node = Node(tmp_path)
+    node.run_dir.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(node.run_dir / "cni.sock"))
+        listener.listen(64)
+        began = time.monotonic()
+        assert starts(node.add("default", UNKNOWN))
+        assert node.add()[1]["code"] == 11
+        assert weir_cni("DEL", config(runDir=str(node.run_dir)), {"CNI_ARGS": POD_ARGS}) == (0, "")
+        assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("answer", [b"", b"{", b"nonsense\n", b"[]\n", b"\x00" * 100])
+def test_an_agent_that_answers_nonsense(tmp_path, answer):
+    node = Node(tmp_path)
+    node.run_dir.mkdir(parents=True)
+
+    def serve(listener):
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(node.run_dir / "cni.sock"))
+        listener.listen(64)
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        assert starts(node.add("default", UNKNOWN))
+        assert node.add()[1]["code"] == 11
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_status_without_an_agent(tmp_path):
+    """Not ready would stop the whole node; where every pod is to wait it is the truth."""
+    node = Node(tmp_path)
+    text = config("1.1.0", runDir=str(node.run_dir))
+    assert weir_cni("STATUS", text) == (0, "")
+    status, error = weir_cni("STATUS", {**text, "agentAway": "refuse"})
+    assert status == 1 and error["code"] == 50
+
+
+def test_an_upgrade_holds_pods_up_for_a_moment(lab, agent):
+    """Between two agents the plugin waits, and so does nobody else."""
+    cni, pod = Cni(lab), lab.pod("web", mesh="istio", network=False)
+    lab.write_object({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default", "labels": {"istio-injection": "enabled"}}})
+    wait_until(lambda: "default" in json.loads((lab.state_dir / "captured.json").read_text())["namespaces"], "the namespace to be known")
+    agent.stop()
+    told(pod)
+    adder = threading.Thread(target=cni.add, args=(pod,))
+    adder.start()
+    time.sleep(1)
+    assert adder.is_alive()
+    lab.agent()
+    adder.join()
+    assert known(lab, pod)["state"] == "captured"
+
+
+def test_the_agent_remembers_what_it_captures(lab, agent):
+    pods = {"web": lab.pod("web", mesh="istio", network=False), "plain": lab.pod("plain", network=False)}
+    cni = Cni(lab)
+    for pod in pods.values():
+        told(pod)
+        cni.add(pod)
+    lab.write_object({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mesh", "annotations": {"linkerd.io/inject": "enabled"}}})
+    expected = {"namespaces": ["mesh"], "pods": {pods["web"].uid: True, pods["plain"].uid: False}}
+    wait_until(lambda: json.loads((lab.state_dir / "captured.json").read_text()) == expected, "captured.json")
+    agent.stop()
+    assert json.loads((lab.state_dir / "captured.json").read_text()) == expected
 
 
 # -- by hand ---------------------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ class Agent:
             raise LabError(f"{WEIR} is missing: run make")
         place = ["--cgroup", self.lab.agent_cgroup] + ([] if self.lab.keep else ["--pdeathsig"])
         argv = [PROBE, "exec", *place, "--", WEIR, "agent", f"--cgroup-root={self.lab.cgroup_root}", *directories(self.lab),
-                f"--pods-dir={self.lab.pods_dir}", f"--web.listen-address=127.0.0.1:{self.port}", "--node-name=node-a", *args]
+                f"--pods-dir={self.lab.pods_dir}", f"--state-dir={self.lab.state_dir}", f"--web.listen-address=127.0.0.1:{self.port}", "--node-name=node-a", *args]
         with open(self.log, "w", encoding="utf-8") as out:
             return subprocess.Popen([str(arg) for arg in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 

@@ -35,11 +35,10 @@ class Cni:
         self.conf_dir, self.cache = self.folder / "net.d", self.folder / "cache"
         for folder in (self.conf_dir, self.cache):
             folder.mkdir(parents=True)
-        self.state_dir = self.folder / "state"
         bridge = {"type": "bridge", "bridge": f"cni-{name}"[:15], "isGateway": True, "ipam": {
             "type": "host-local", "dataDir": str(self.folder / "addresses"), "ranges": [[{"subnet": "10.250.0.0/16"}]],
             "routes": [{"dst": "0.0.0.0/0"}]}}
-        self.entry = {"type": "weir-cni", "runDir": str(lab.run_dir), "stateDir": str(self.state_dir), **settings}
+        self.entry = {"type": "weir-cni", "runDir": str(lab.run_dir), "stateDir": str(lab.state_dir), **settings}
         self.write(self.name, version, [bridge] + ([self.entry] if chained else []))
         self.write("loopback", "0.3.1", [{"type": "loopback"}])  # of its own, as containerd has it
 

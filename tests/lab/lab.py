@@ -80,7 +80,7 @@ class Lab:
         self.layout, self.keep = layout, keep
         self.work = BUILD / "lab" / self.prefix
         self.run_dir = run_path(self.prefix) / "weir"
-        self.pods_dir, self.log_dir = self.work / "pods", self.work / "log"
+        self.pods_dir, self.log_dir, self.state_dir = self.work / "pods", self.work / "log", self.work / "state"
         self.bpf_dir = self.work / "bpf" / "weir"
         root = cgroup.mount_point() / self.prefix
         self.agent_cgroup, self.outside_cgroup = root / "agent", root / "outside"

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/captured.h"
+
+#include <jansson.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/log.h"
+
+void captured_open(struct captured *c, const char *state_dir, const char *run_dir)
+{
+	_cleanup_free_ char *marker = xasprintf("%s/cni-away", run_dir);
+
+	*c = (struct captured){ .path = xasprintf("%s/captured.json", state_dir) };
+	unlink(marker);
+}
+
+void captured_close(struct captured *c)
+{
+	free(c->path);
+	free(c->written);
+	*c = (struct captured){ 0 };
+}
+
+/* Would a pod there that says nothing itself have a sidecar injected? */
+static bool injects(const struct policy_options *o, const struct namespace *namespace)
+{
+	static const struct pod silent;
+	bool both = o->meshes == POLICY_MESH_AUTO;
+
+	return ((both || o->meshes == POLICY_MESH_ISTIO) &&
+		pod_asks_for_istio(&silent, &namespace->labels)) ||
+	       ((both || o->meshes == POLICY_MESH_LINKERD) &&
+		pod_asks_for_linkerd(&silent, &namespace->annotations));
+}
+
+static json_t *namespaces_json(const struct reconciler *r)
+{
+	json_t *list = json_array();
+
+	for (const struct source_file *f = r->source->files; f; f = f->next)
+		for (size_t i = 0; i < f->objects.n_namespaces; i++)
+			if (injects(&r->options, f->objects.namespaces[i]))
+				json_array_append_new(list,
+						      json_string(f->objects.namespaces[i]->name));
+	return list;
+}
+
+/* A policy that is wrong is one that would capture. */
+static json_t *pods_json(const struct reconciler *r)
+{
+	json_t *pods = json_object();
+
+	for (const struct managed *m = r->pods; m; m = m->next)
+		if (*m->uid)
+			json_object_set_new(pods, m->uid,
+					    json_boolean(m->policy->state == POLICY_CAPTURED ||
+							 m->policy->state == POLICY_FAILED));
+	return pods;
+}
+
+static int write_file(const char *path, const char *text)
+{
+	_cleanup_free_ char *dir = xstrdup(path);
+	int err;
+
+	*strrchr(dir, '/') = '\0';
+	err = make_dirs(dir, 0755);
+	return err ?: file_write(path, text, strlen(text), 0644);
+}
+
+void captured_update(struct captured *c, const struct reconciler *r)
+{
+	_cleanup_free_ char *text = NULL;
+	json_t *json;
+	int err;
+
+	if (!c->path || source_incomplete(r->source))
+		return;
+	json = json_pack("{s:o, s:o}", "namespaces", namespaces_json(r), "pods", pods_json(r));
+	text = json_dumps(json, JSON_INDENT(1) | JSON_SORT_KEYS);
+	json_decref(json);
+	if (!text || (c->written && !strcmp(c->written, text)))
+		return;
+	err = write_file(c->path, text);
+	if (err && !c->failed)
+		log_warn("cannot write", "file", c->path, "error", strerror(-err), "effect",
+			 "weir-cni does not know which pods to hold up while no agent runs", NULL);
+	c->failed = err != 0;
+	if (err)
+		return;
+	free(c->written);
+	c->written = TAKE_PTR(text);
+}
