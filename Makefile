@@ -84,7 +84,7 @@ $(B)/%.o: %.c $(B)/weir.skel.h $(B)/netns.skel.h $(B)/conns.skel.h | $(SETUP)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-$(B)/weir: $(call obj,$(BASE) $(AGENT) $(EXPO) $(CLI))
+$(B)/weir: $(call obj,$(BASE) $(AGENT) $(EXPO) $(CLI) cli/cni_request.c)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(B)/weir-cni: $(call obj,$(filter-out base/yaml.c,$(BASE)) $(CNI))

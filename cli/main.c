@@ -29,7 +29,7 @@ static void print_help(FILE *out)
 	      "iptables, and gauges every connection.\n\n",
 	      out);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].help);
+		fprintf(out, "  %-13s%s\n", commands[i].name, commands[i].help);
 	fputs("\nweir help COMMAND tells its options; the manual is weir(8).\n", out);
 }
 
