@@ -3,6 +3,7 @@
 # make          build/weir and build/weir-cni
 # make demo     the main job on real input (KEEP=1 leaves the lab up)
 # make check    every test
+# make fuzz     FUZZ_SECONDS=N for each target
 # make diff     weir against the real iptables, CONFIGS random configurations (SEED, INDEX: one again)
 # make check-cluster    the same in a real Kubernetes
 # make bench    the benchmarks
@@ -40,13 +41,13 @@ CNI   := $(wildcard cli/cni*.c)
 CLI   := $(filter-out $(CNI),$(wildcard cli/*.c))
 obj    = $(patsubst %.c,$(B)/%.o,$(1))
 
-# Testable without a kernel: what the unit tests are linked with.
-PURE := $(BASE) $(filter agent/pod.c agent/object.c agent/workload.c agent/annotations.c \
-	agent/go_text.c agent/lists.c agent/init_args.c agent/proxy_config.c agent/istio_inputs.c \
-	agent/policy%.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI))
+# Testable without a kernel: what the unit tests are linked with, and of it what reads others' input.
+READERS := $(BASE) $(filter agent/pod.c agent/object.c agent/annotations.c agent/go_text.c \
+	agent/lists.c agent/init_args.c agent/proxy_config.c agent/istio_inputs.c agent/policy%.c,$(AGENT))
+PURE := $(sort $(READERS) $(filter agent/workload.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI)))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all demo check check-cluster check-unit check-style diff bench install clean clean-lab docs
+.PHONY: all demo check fuzz check-cluster check-unit check-style diff bench install clean clean-lab docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -129,9 +130,24 @@ $(B)/tests/test_bpf_%: tests/bpf/test_%.c $(B)/tests/%.skel.h
 BPF_TESTS := $(patsubst tests/bpf/test_%.c,$(B)/tests/test_bpf_%,$(wildcard tests/bpf/test_*.c))
 UNIT_BINS := $(UNIT:%=$(B)/tests/%)
 
+# Fuzzing: one program a target, by clang's libFuzzer with the sanitizers.
+FUZZ_SECONDS ?= 6
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -g
+$(B)/fuzz/%.o: %.c | $(SETUP)
+	@mkdir -p $(@D)
+	$(CLANG) $(ALL_CFLAGS) $(FUZZ_SAN) -fsanitize=fuzzer-no-link -MMD -MP -c $< -o $@
+
+$(B)/fuzz/libreaders.a: $(patsubst %.c,$(B)/fuzz/%.o,$(READERS) tests/fuzz/invariants.c)
+	@rm -f $@
+	$(AR) qcs $@ $^
+
+$(B)/fuzz/%: $(B)/fuzz/tests/fuzz/fuzz_%.o $(B)/fuzz/libreaders.a
+	$(CLANG) $(FUZZ_SAN) -fsanitize=fuzzer -o $@ $^ -ljansson -lyaml
+
 tests: all $(B)/tests/probe $(B)/tests/policy-dump $(B)/metrics-doc $(UNIT_BINS) $(BPF_TESTS)
 
-check: tests
+check: tests $(FUZZ)
 	-@scripts/fetch-envoy > /dev/null
 	-@scripts/fetch-cni > /dev/null
 	scripts/check

@@ -25,7 +25,9 @@ static void each_pod(void *ctx, exporter_pod_fn fn, void *arg)
 					    .workload = m->workload,
 					    .mesh = policy_mesh_name(m->policy->mesh),
 					    .state = policy_state_name(m->state),
-					    .node = agent->options.node_name };
+					    .node = agent->options.node_name,
+					    .errors = m->policy->n_errors,
+					    .warnings = m->policy->n_warnings };
 
 		fn(arg, &pod);
 	}

@@ -27,6 +27,7 @@ void policy_warn(struct compiler *c, const char *fmt, ...)
 void policy_error(struct compiler *c, char *text)
 {
 	buf_printf(&c->errors, "%s%s", c->errors.len ? "; " : "", text);
+	c->p->n_errors++;
 	free(text);
 }
 

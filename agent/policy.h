@@ -79,6 +79,7 @@ struct policy {
 	size_t n_interfaces;
 	char **warnings;
 	size_t n_warnings;
+	size_t n_errors; /* inputs that are wrong; their texts are in reason */
 };
 
 /*

@@ -78,11 +78,19 @@ static void owner(struct compiler *c)
 	p->pod.proxy_gid = gid >= 0 ? (__u32)gid : 0;
 }
 
-/* Envoy's own ports mean nothing to another proxy. */
-static void forget_istio_default(struct istio_value *v)
+/* Envoy's own ports mean nothing to another proxy; a direction without a listener is not captured.
+ */
+static void clear_inputs(const struct weir_pod *pod, struct istio_inputs *inputs)
 {
-	if (v->source == WEIR_SOURCE_CNI_DEFAULT)
-		*v = (struct istio_value){ .text = "", .source = WEIR_SOURCE_DEFAULT };
+	static const struct istio_value none = { .text = "" };
+	struct istio_value *v = inputs->values;
+
+	if (v[ISTIO_OUT_PORTS_EXCLUDE].source == WEIR_SOURCE_CNI_DEFAULT)
+		v[ISTIO_OUT_PORTS_EXCLUDE] = none;
+	if (!pod->outbound_port)
+		v[ISTIO_CIDRS] = v[ISTIO_OUT_PORTS] = none;
+	if (!pod->inbound_port)
+		v[ISTIO_IN_PORTS] = none;
 }
 
 void policy_custom_compile(struct compiler *c)
@@ -96,16 +104,11 @@ void policy_custom_compile(struct compiler *c)
 	pod->loopback_net[0] = 127;
 	pod->loopback_net[3] = 1;
 	pod->loopback_bits = 32;
-	if (istio_inputs_gather(c->pod, &inputs, &error) < 0)
-		policy_error(c, error);
-	forget_istio_default(&inputs.values[ISTIO_OUT_PORTS_EXCLUDE]);
-	policy_istio_lists(c, &inputs);
-	istio_inputs_free(&inputs);
 	ports(c);
 	owner(c);
-	/* a direction without a listener is not captured */
-	if (!pod->outbound_port)
-		pod->flags &= ~(__u32)(WEIR_POD_OUT_ALL | WEIR_POD_OUT_CIDRS | WEIR_POD_OUT_PORTS);
-	if (!pod->inbound_port)
-		pod->flags &= ~(__u32)(WEIR_POD_IN_ALL | WEIR_POD_IN_PORTS);
+	if (istio_inputs_gather(c->pod, &inputs, &error) < 0)
+		policy_error(c, error);
+	clear_inputs(pod, &inputs);
+	policy_istio_lists(c, &inputs);
+	istio_inputs_free(&inputs);
 }

@@ -259,10 +259,12 @@ static void istio_own_ports(struct compiler *c, const struct istio_inputs *input
 {
 	static const uint16_t own_ports[] = { 15020, 15021, 15090 };
 
-	istio_status_port(c);
-	if (inputs->values[ISTIO_IN_PORTS_EXCLUDE].source == WEIR_SOURCE_INIT_ARGS ||
-	    inputs->values[ISTIO_IN_PORTS_EXCLUDE].source == WEIR_SOURCE_INIT_DEFAULT)
+	enum weir_source source = inputs->values[ISTIO_IN_PORTS_EXCLUDE].source;
+
+	if (source == WEIR_SOURCE_INIT_ARGS || source == WEIR_SOURCE_INIT_ENV ||
+	    source == WEIR_SOURCE_INIT_DEFAULT)
 		return; /* they stand among its arguments, or are not meant */
+	istio_status_port(c);
 	for (size_t i = 0; i < ARRAY_SIZE(own_ports); i++)
 		lists_add_port(&c->lists, WEIR_LIST_IN_PORT_EXCLUDE, own_ports[i], own_ports[i]);
 	c->p->pod.flags |= WEIR_POD_IN_PORTS_EXCLUDE;

@@ -172,6 +172,8 @@ static void add_pod(void *arg, const struct exporter_pod *pod)
 		.mesh = copy(pod->mesh),
 		.state = copy(pod->state),
 		.node = copy(pod->node),
+		.errors = pod->errors,
+		.warnings = pod->warnings,
 	};
 }
 

@@ -18,6 +18,7 @@ struct exporter_pod {
 	const char *mesh; /* none, istio, linkerd, custom */
 	const char *state; /* captured, not_captured, pending, failed, missing_sidecar */
 	const char *node;
+	uint64_t errors, warnings; /* of its inputs */
 };
 
 typedef void (*exporter_pod_fn)(void *arg, const struct exporter_pod *pod);

@@ -26,6 +26,9 @@ enum column {
 	COLUMN_RETRANSMITTED,
 	COLUMN_OPEN,
 
+	COLUMN_ERRORS_NOW = 0, /* POD_INPUTS */
+	COLUMN_WARNINGS,
+
 	COLUMN_CAPACITY = 1, /* MAPS, with COUNT */
 
 	COLUMN_UNTRACKED = 0, /* LOSSES */
@@ -168,6 +171,20 @@ static void fill_verdicts(const struct snapshot *s, struct series_table *tables)
 	}
 }
 
+static void fill_inputs(const struct snapshot_pod *pod, struct series_table *table)
+{
+	struct buf labels = { 0 };
+	union value *v;
+
+	if (!pod->errors && !pod->warnings)
+		return;
+	LABEL(&labels, "namespace", pod->namespace);
+	LABEL(&labels, "pod", pod->pod);
+	v = series_add(table, &labels)->values;
+	v[COLUMN_ERRORS_NOW].count = pod->errors;
+	v[COLUMN_WARNINGS].count = pod->warnings;
+}
+
 static void fill_pods(const struct snapshot *s, struct series_table *tables)
 {
 	for (size_t i = 0; i < s->n_pods; i++) {
@@ -185,6 +202,7 @@ static void fill_pods(const struct snapshot *s, struct series_table *tables)
 		LABEL(&labels, "state", pod->state);
 		LABEL(&labels, "node", pod->node);
 		series_add(&tables[TABLE_POD_INFO], &labels);
+		fill_inputs(pod, &tables[TABLE_POD_INPUTS]);
 	}
 	series_merge(&tables[TABLE_POD_INFO]);
 	for (size_t i = 0; i < tables[TABLE_POD_INFO].n; i++)

@@ -29,6 +29,7 @@ struct snapshot_name {
 
 struct snapshot_pod {
 	char *namespace, *pod, *workload, *mesh, *state, *node;
+	uint64_t errors, warnings;
 };
 
 struct snapshot_hook {

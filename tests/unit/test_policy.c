@@ -210,6 +210,45 @@ static void test_own_settings(void **state)
 	assert_int_equal(custom->sources[WEIR_SETTING_CAPTURE], WEIR_SOURCE_WEIR_CAPTURE);
 }
 
+#define DECLARED(more)                                                       \
+	POD(",'annotations':{'weir.io/proxy-outbound-port':'3128'" more "}", \
+	    "'containers':[{'name':'haproxy'}]")
+
+static void test_declared_proxy(void **state)
+{
+	_cleanup_policy_ struct policy *p = compile(
+		DECLARED(",'weir.io/proxy-inbound-port':'3129','weir.io/proxy-uid':'99,100',"
+			 "'weir.io/proxy-gid':'98','" T "excludeOutboundPorts':'5432'"));
+	_cleanup_policy_ struct policy *outbound =
+		compile(DECLARED(",'" T "includeInboundPorts':'80'"));
+	_cleanup_policy_ struct policy *off = compile(DECLARED(",'weir.io/capture':'off'"));
+	_cleanup_policy_ struct policy *bad = compile(DECLARED(",'weir.io/proxy-uid':'haproxy'"));
+
+	(void)state;
+	expect(p, POLICY_CAPTURED, "a proxy is declared by annotations of weir.io");
+	assert_int_equal(p->mesh, WEIR_MESH_CUSTOM);
+	assert_int_equal(p->pod.outbound_port, 3128);
+	assert_int_equal(p->pod.inbound_port, 3129);
+	assert_int_equal(p->pod.tunnel_port, 0);
+	assert_int_equal(p->pod.proxy_uid, 99);
+	assert_int_equal(p->pod.proxy_gid, 98);
+	assert_int_equal(p->n_ids, 1);
+	assert_int_equal(p->ids[0].id, 100);
+	assert_int_equal(p->n_ports, 1); /* none of Envoy's own */
+	assert_int_equal(p->n_warnings, 0);
+	assert_int_equal(p->sources[WEIR_SETTING_PROXY_UID], WEIR_SOURCE_WEIR_UID);
+	/* a direction without a listener is not captured, and has no lists */
+	assert_true(outbound->pod.flags & WEIR_POD_OUT_ALL);
+	assert_false(outbound->pod.flags & (WEIR_POD_IN_ALL | WEIR_POD_IN_PORTS));
+	assert_int_equal(outbound->n_ports, 0);
+	assert_int_equal(outbound->pod.proxy_uid, 1337);
+	expect_warning(outbound, "neither weir.io/proxy-uid nor weir.io/proxy-gid says who the "
+				 "proxy is: user 1337 is assumed");
+	expect(off, POLICY_NOT_CAPTURED, "annotation weir.io/capture is off");
+	assert_int_equal(bad->state, POLICY_FAILED);
+	assert_int_equal(bad->n_errors, 1);
+}
+
 static void test_generation(void **state)
 {
 	static const char *const annotations[] = {
@@ -273,8 +312,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_decisions),    cmocka_unit_test(test_mesh_option),
 		cmocka_unit_test(test_namespace),    cmocka_unit_test(test_errors),
-		cmocka_unit_test(test_own_settings), cmocka_unit_test(test_generation),
-		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_own_settings), cmocka_unit_test(test_declared_proxy),
+		cmocka_unit_test(test_generation),   cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests_name("policy", tests, NULL, NULL);

@@ -99,10 +99,10 @@ static struct snapshot_verdict verdicts[] = {
 };
 
 static struct snapshot_pod pods[] = {
-	{ "shop", "cart-1", "cart", "istio", "captured", "n1" },
-	{ "shop", "cart-2", "cart", "istio", "captured", "n1" },
-	{ "data", "redis-0", "redis", "none", "not_captured", "n1" },
-	{ "data", "redis-0", "redis", "none", "not_captured", "n1" }, /* told twice */
+	{ "shop", "cart-1", "cart", "istio", "captured", "n1", 0, 2 },
+	{ "shop", "cart-2", "cart", "istio", "captured", "n1", 0, 0 },
+	{ "data", "redis-0", "redis", "none", "not_captured", "n1", 0, 0 },
+	{ "data", "redis-0", "redis", "none", "not_captured", "n1", 0, 0 }, /* told twice */
 };
 
 static struct snapshot_hook hooks[] = { { "connect4", true }, { "sockops", false } };
@@ -159,6 +159,8 @@ static const char *const golden[] = {
 	"state=\"captured\",node=\"n1\"} 1\n"
 	"weir_pod_info{namespace=\"shop\",pod=\"cart-2\",workload=\"cart\",mesh=\"istio\","
 	"state=\"captured\",node=\"n1\"} 1\n",
+	"weir_pod_input_errors{namespace=\"shop\",pod=\"cart-1\"} 0\n",
+	"weir_pod_input_warnings{namespace=\"shop\",pod=\"cart-1\"} 2\n",
 	"weir_hook_attached{hook=\"connect4\"} 1\nweir_hook_attached{hook=\"sockops\"} 0\n",
 	"weir_map_entries{map=\"weir_flows\"} 2\n",
 	"weir_map_max_entries{map=\"weir_flows\"} 65536\n",
