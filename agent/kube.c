@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/kube_lookup.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -79,6 +80,7 @@ void kube_stop(struct kube *k)
 {
 	if (!k->client)
 		return;
+	kube_lookups_stop(k);
 	for (size_t i = 0; i < KUBE_RESOURCES; i++)
 		kube_watch_stop(&k->watches[i]);
 	kube_client_free(k->client);

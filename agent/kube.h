@@ -22,6 +22,7 @@ struct kube {
 	struct kube_client *client;
 	struct kube_watch watches[KUBE_RESOURCES]; /* resource NULL: not watched */
 	struct kube_options options;
+	struct kube_lookup *lookups; /* pods that are asked for by name */
 	int grace_timer;
 	bool grace_over;
 };
@@ -30,6 +31,9 @@ struct kube {
 int kube_start(struct kube *k, struct loop *loop, struct source *source,
 	       const struct kube_options *options, char **ret_error);
 void kube_stop(struct kube *k);
+
+/* Asks for one pod of this node that the watch has not told of yet; it comes as any other does. */
+void kube_lookup_pod(struct kube *k, const char *namespace, const char *name);
 
 /* Has all been listed once? */
 bool kube_synced(const struct kube *k);

@@ -23,6 +23,7 @@ struct kube_resource {
 	const char *selector; /* fieldSelector, escaped; %s is the node's name; NULL: none */
 	const struct keep *list; /* of the answer to a list */
 	const struct keep *event; /* of one event of a watch */
+	const struct keep *object; /* of one object alone */
 };
 
 extern const struct kube_resource kube_resources[KUBE_RESOURCES];

@@ -232,6 +232,13 @@ int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_
 	return 0;
 }
 
+bool kube_store_has(const struct kube_store *s, const json_t *object)
+{
+	_cleanup_free_ char *key = key_of(object);
+
+	return find(s, key);
+}
+
 void kube_store_remove(struct kube_store *s, const json_t *object)
 {
 	_cleanup_free_ char *key = key_of(object);

@@ -26,6 +26,8 @@ void kube_store_free(struct kube_store *s);
  */
 int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_error);
 void kube_store_remove(struct kube_store *s, const json_t *object);
+/* Is one of that name known? */
+bool kube_store_has(const struct kube_store *s, const json_t *object);
 size_t kube_store_count(const struct kube_store *s);
 
 /* s holds what next held and next is empty; what is broken in next stays as it was in s. */

@@ -475,6 +475,14 @@ int kube_watch_start(struct kube_watch *w, enum kube_resource_id id, struct loop
 	return 0;
 }
 
+void kube_watch_offer(struct kube_watch *w, const json_t *object)
+{
+	if (kube_store_has(&w->store, object))
+		return;
+	put(w, &w->store, object);
+	publish(w);
+}
+
 void kube_watch_stop(struct kube_watch *w)
 {
 	if (!w->resource)

@@ -62,6 +62,8 @@ struct kube_watch {
 int kube_watch_start(struct kube_watch *w, enum kube_resource_id id, struct loop *loop,
 		     struct kube_client *client, struct source_file *part,
 		     const struct kube_watch_options *options);
+/* An object that was asked for by its name; one that is known is newer. */
+void kube_watch_offer(struct kube_watch *w, const json_t *object);
 void kube_watch_stop(struct kube_watch *w);
 
 #endif

@@ -370,6 +370,11 @@ static int start_http(struct agent *agent, char **ret_error)
 	return loop_add(agent->loop, http_fd(agent->http), EPOLLIN, serve_http, agent);
 }
 
+static void lookup_pod(struct agent *agent, const char *namespace, const char *name)
+{
+	kube_lookup_pod(&agent->kube, namespace, name);
+}
+
 /* The API is asked when it is named, or when we run in a cluster and no files are named instead. */
 static int start_kube(struct agent *agent, char **ret_error)
 {
@@ -385,6 +390,7 @@ static int start_kube(struct agent *agent, char **ret_error)
 
 	if (!in_cluster && !o->kubeconfig)
 		return 0;
+	agent->lookup_pod = lookup_pod;
 	return kube_start(&agent->kube, agent->loop, &agent->source, &kube, ret_error);
 }
 

@@ -66,19 +66,22 @@ def known(lab, pod):
 class Agent:
     """Made by Lab.agent(); running and ready."""
 
-    def __init__(self, lab, args, wait=True):
+    def __init__(self, lab, args, wait=True, mounts=None):
         self.lab, self.port = lab, free_port()
         self.log = lab.log_path("agent")
-        self.process = self._start(args)
+        self.process = self._start(args, mounts or {})
         if wait:
             self.wait_ready()
 
-    def _start(self, args):
+    def _start(self, args, mounts):
         if not WEIR.exists():
             raise LabError(f"{WEIR} is missing: run make")
         place = ["--cgroup", self.lab.agent_cgroup] + ([] if self.lab.keep else ["--pdeathsig"])
         argv = [PROBE, "exec", *place, "--", WEIR, "agent", f"--cgroup-root={self.lab.cgroup_root}", *directories(self.lab),
                 f"--pods-dir={self.lab.pods_dir}", f"--state-dir={self.lab.state_dir}", f"--web.listen-address=127.0.0.1:{self.port}", "--node-name=node-a", *args]
+        if mounts:  # what stands elsewhere for the agent alone
+            binds = "".join(f"mount --bind {source} {target} && " for source, target in mounts.items())
+            argv = ["unshare", "--mount", "sh", "-c", f'{binds}exec "$@"', "sh", *argv]
         with open(self.log, "w", encoding="utf-8") as out:
             return subprocess.Popen([str(arg) for arg in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stand-in for the Kubernetes API server: lists in pages, watches, bookmarks, over real TLS; and told to, all that a real one does
-rarely. Faults are functions that see each request before it is answered: see Fault below.
+rarely: ApiServer.fault sees each request before it is answered.
 """
 
 import base64
@@ -23,6 +23,7 @@ RESOURCES = {
     "/api/v1/nodes": ("Node", "v1", "nodes"),
     "/apis/discovery.k8s.io/v1/endpointslices": ("EndpointSlice", "discovery.k8s.io/v1", "endpointslices"),
 }
+POD = re.compile(r"/api/v1/namespaces/([^/]+)/pods/([^/]+)$")
 EVENTS = re.compile(r"/apis/events\.k8s\.io/v1/namespaces/([^/]+)/events$")
 
 
@@ -83,12 +84,16 @@ class Request(collections.namedtuple("Request", "method path query user body han
 
     @property
     def resource(self):
-        return RESOURCES.get(self.path, (None, None, self.path))[2]
+        if POD.match(self.path):
+            return "pods"
+        return "events" if EVENTS.match(self.path) else RESOURCES.get(self.path, (None, None, self.path))[2]
 
     @property
     def verb(self):
         if self.method == "POST":
             return "create"
+        if POD.match(self.path):
+            return "get"
         return "watch" if self.query.get("watch") in ("1", "true") else "list"
 
     @property
@@ -322,12 +327,21 @@ class ApiServer:
             handler.send(401, status(401, "Unauthorized", "Unauthorized"))
         elif EVENTS.match(url.path) and request.method == "POST":
             self._create_event(request)
+        elif POD.match(url.path):
+            self._get_pod(request, *POD.match(url.path).groups())
         elif url.path not in RESOURCES:
             handler.send(404, status(404, "NotFound", "the server could not find the requested resource"))
         elif request.verb == "watch":
             self.watch(request)
         else:
             self.list(request)
+
+    def _get_pod(self, request, namespace, name):
+        item = self.items["pods"].get((namespace, name))
+        if item:
+            request.handler.send(200, item)
+        else:
+            request.handler.send(404, status(404, "NotFound", f"pods \"{name}\" not found"))
 
     def _create_event(self, request):
         event = json.loads(request.body)

@@ -174,9 +174,9 @@ class Lab:
         """Loads one of Istio's rule sets into a pod."""
         iptables.load(pod, golden_text)
 
-    def agent(self, *args, wait=True):
-        """Starts the weir agent on this lab."""
-        agent = Agent(self, args, wait)
+    def agent(self, *args, wait=True, mounts=None):
+        """Starts the weir agent on this lab; mounts is {folder: where the agent alone sees it}."""
+        agent = Agent(self, args, wait, mounts)
         self.agents.append(agent)
         return agent
 

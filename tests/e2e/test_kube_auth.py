@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who the agent is at the API server, and how it knows the server: every kind of kubeconfig, in cluster, and what is rotated."""
+
+import json
+import os
+import pathlib
+import shutil
+import time
+
+import pytest
+
+from lab.agent import total
+from lab.apiserver import ApiServer, Certificates
+from lab.command import wait_until, write_atomically
+from test_kube import NAMESPACE, api, pod_of, wait_objects, why  # noqa: F401  (api is a fixture)
+
+
+def connected(agent):
+    return total(agent.metrics(), "weir_kubernetes_up") == 5
+
+
+def begin(lab, api, user=None, cluster=None, wait=True, **more):
+    return lab.agent(f"--kubeconfig={api.kubeconfig(user=user, cluster=cluster)}", wait=wait, **more)
+
+
+def plugin(api, text):
+    """An exec plugin; $count is how often it has run."""
+    path = api.folder / "plugin"
+    path.write_text(f"#!/bin/sh\necho >> {api.folder}/runs\ncount=$(wc -l < {api.folder}/runs)\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def credential(status):
+    return json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status})
+
+
+def exec_user(command, **more):
+    return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(command), "interactiveMode": "Never", **more}}
+
+
+def runs(api):
+    return len((api.folder / "runs").read_text().splitlines())
+
+
+# -- certificates and tokens -----------------------------------------------------------------------------------------------
+
+def test_client_certificate_inline(lab, api):
+    begin(lab, api, {"client-certificate-data": api.certificates.base64("client.crt"), "client-key-data": api.certificates.base64("client.key")})
+    assert {request.user for request in api.log} == {"client"}
+
+
+def test_client_certificate_files(lab, api):
+    """Relative to the kubeconfig."""
+    begin(lab, api, {"client-certificate": "client.crt", "client-key": "client.key"})
+    assert {request.user for request in api.log} == {"client"}
+
+
+def test_yaml(lab, api):
+    path = api.folder / "config.yaml"
+    path.write_text(f"""# as people write it
+apiVersion: v1
+kind: Config
+current-context: it
+contexts:
+- name: other
+  context: {{cluster: none, user: none}}
+- name: it
+  context:
+    cluster: stand-in
+    user: agent
+clusters:
+- name: stand-in
+  cluster:
+    server: https://127.0.0.1:{api.port}/
+    certificate-authority: ca.crt
+users:
+- name: agent
+  user:
+    token: "good-token"
+""")
+    lab.agent(f"--kubeconfig={path}")
+
+
+def test_rotated_token_file(lab, api):
+    """A 401 makes the agent read the token again at once: nothing waits, nothing fails."""
+    token = api.folder / "token"
+    token.write_text("first\n")
+    api.tokens = {"first"}
+    agent = begin(lab, api, {"tokenFile": "token"})
+    wait_until(lambda: connected(agent), "all watches")
+    before = len(api.log)
+    api.tokens = {"second"}
+
+    def rotate(_):
+        write_atomically(token, "second")
+        return False  # answered as any other: what came with the first token gets a 401
+
+    api.fault = rotate
+    api.drop_connections()
+    api.put(pod_of("there"))
+    wait_objects(agent, "peer_pods", 1)
+    wait_until(lambda: connected(agent), "all watches")
+    after = [request.user for request in api.log[before:]]
+    assert set(after) <= {None, "second"} and after.count(None) <= 5
+    assert total(agent.metrics(), "weir_kubernetes_errors_total") == 5, "the connections that were cut, and no 401"
+
+
+def test_wrong_token(lab, api):
+    agent = begin(lab, api, {"token": "bad"}, wait=False)
+    wait_until(lambda: "does not accept these credentials" in why(agent), "the reason in /readyz")
+    api.kubeconfig()  # written anew: no restart is needed
+    agent.wait_ready(60)
+
+
+def test_wrong_authority(lab, api):
+    other = Certificates(api.folder / "other")
+    agent = begin(lab, api, cluster={"certificate-authority-data": other.base64("ca.crt")}, wait=False)
+    wait_until(lambda: "certificate" in why(agent), "the reason in /readyz")
+    assert not api.log, "no request, and no token, is sent to a server that is not the cluster's"
+
+
+def test_rotated_authority(lab, api):
+    """The authority's file is read for each connection."""
+    shutil.copy(api.certificates.path("ca.crt"), api.folder / "bundle.crt")
+    agent = begin(lab, api, cluster={"certificate-authority-data": "", "certificate-authority": "bundle.crt"})
+    wait_until(lambda: connected(agent), "all watches")
+    api.stop()
+    api.certificates = Certificates(api.folder / "new")
+    shutil.copy(api.certificates.path("ca.crt"), api.folder / "bundle.crt")
+    api.start()
+    api.put(pod_of("there"))
+    wait_objects(agent, "peer_pods", 1, 40)
+
+
+def test_server_name(lab):
+    with ApiServer(lab.work / "api", certificates=Certificates(lab.work / "api", "kubernetes.default.svc")) as api:
+        api.certificates.issue("server", "subjectAltName=DNS:kubernetes.default.svc")
+        api.stop()
+        api.start()
+        api.put(NAMESPACE)
+        begin(lab, api, cluster={"tls-server-name": "kubernetes.default.svc"})
+        assert api.log[0].handler.headers["Host"] == f"127.0.0.1:{api.port}"
+
+
+def test_insecure(lab, api):
+    other = Certificates(api.folder / "other")
+    begin(lab, api, cluster={"certificate-authority-data": other.base64("ca.crt"), "insecure-skip-tls-verify": True})
+
+
+# -- exec plugins ----------------------------------------------------------------------------------------------------------
+
+def test_plugin(lab, api):
+    """Its arguments and environment, what it is told of the cluster; one run for all requests that wait."""
+    command = plugin(api, f"""echo "$KUBERNETES_EXEC_INFO" > {api.folder}/info; echo "$1 $COLOUR" > {api.folder}/said
+        echo '{credential({"token": "good-token"})}'""")
+    begin(lab, api, exec_user("./plugin", args=["get"], env=[{"name": "COLOUR", "value": "red"}], provideClusterInfo=True))
+    assert command.exists() and (api.folder / "said").read_text() == "get red\n" and runs(api) == 1
+    info = json.loads((api.folder / "info").read_text())
+    assert info["apiVersion"] == "client.authentication.k8s.io/v1" and info["kind"] == "ExecCredential"
+    assert info["spec"]["interactive"] is False
+    assert info["spec"]["cluster"]["server"] == f"https://127.0.0.1:{api.port}"
+
+
+def test_plugin_with_certificate(lab, api):
+    status = {"clientCertificateData": api.certificates.text("client.crt"), "clientKeyData": api.certificates.text("client.key")}
+    (api.folder / "answer").write_text(credential(status))
+    begin(lab, api, exec_user(plugin(api, f"cat {api.folder}/answer")))
+    assert {request.user for request in api.log} == {"client"}
+
+
+def test_plugin_runs_again_after_401(lab, api):
+    agent = begin(lab, api, exec_user(plugin(api, "[ $count = 1 ] && t=good-token || t=newer\n"
+                                                  f"echo '{credential({'token': '@'})}' | sed s/@/$t/")))
+    wait_until(lambda: connected(agent), "all watches")
+    api.tokens = {"newer"}
+    api.drop_connections()
+    api.put(pod_of("there"))
+    wait_objects(agent, "peer_pods", 1)
+    assert runs(api) == 2
+
+
+def test_plugin_runs_again_before_expiry(lab, api):
+    answer = credential({"token": "good-token", "expirationTimestamp": "2020-01-01T00:00:00Z"})
+    agent = begin(lab, api, exec_user(plugin(api, f"echo '{answer}'")))
+    before = runs(api)
+    wait_until(lambda: connected(agent), "all watches")
+    api.drop_connections()
+    wait_until(lambda: runs(api) > before, "another run")
+
+
+BAD_PLUGINS = {
+    "exit 3": "its exit status is 3",
+    "echo hello": "it printed no JSON",
+    "echo '{}'": "it printed no ExecCredential",
+    f"echo '{credential({})}'": "neither a token nor a client certificate",
+    "kill -9 $$": "signal 9 ended it",
+}
+
+
+@pytest.mark.parametrize("text", BAD_PLUGINS)
+def test_bad_plugin(lab, api, text):
+    """The reason is said; the next attempt may be better."""
+    command = plugin(api, text)
+    agent = begin(lab, api, exec_user(command), wait=False)
+    wait_until(lambda: BAD_PLUGINS[text] in why(agent), "the reason in /readyz")
+    plugin(api, f"echo '{credential({'token': 'good-token'})}'")
+    agent.wait_ready(60)
+
+
+def test_plugin_is_missing(lab, api):
+    agent = begin(lab, api, exec_user("no-such-plugin", installHint="get it from the shop"), wait=False)
+    wait_until(lambda: "get it from the shop" in why(agent), "the hint in /readyz")
+
+
+def test_slow_plugin_blocks_nothing(lab, api):
+    """It is ended after half a minute, with all that it started."""
+    agent = begin(lab, api, exec_user(plugin(api, "sleep 100 & wait")), wait=False)
+    wait_until(lambda: (api.folder / "runs").exists(), "the plugin's run")
+    began = time.monotonic()
+    assert agent.get("/metrics")[0] == 200 and time.monotonic() - began < 5
+    wait_until(lambda: "it ran for more than 30 s" in why(agent), "the reason in /readyz", 45)
+
+
+# -- wrong kubeconfigs: an error at the start ------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("text, error", [
+    ("a: [", "line 2"), ("[]", "no kubeconfig"), ("kind: Config", "current-context is missing"),
+    ("current-context: x", "there is no context named 'x'"), ("{current-context: x, contexts: [{name: x, context: {cluster: c}}]}", "'c'"),
+    ("{current-context: x, contexts: [{name: x, context: {cluster: c}}], clusters: [{name: c, cluster: {server: 'ftp://x'}}]}", "no URL")])
+def test_wrong_kubeconfig(lab, text, error):
+    path = lab.work / "kubeconfig"
+    path.write_text(text)
+    agent = lab.agent(f"--kubeconfig={path}", wait=False)
+    wait_until(lambda: agent.process.poll() is not None, "the agent's end")
+    assert agent.process.returncode == 1 and error in agent.stderr() and str(path) in agent.stderr()
+
+
+# -- in cluster ------------------------------------------------------------------------------------------------------------
+
+def test_in_cluster(lab, api, monkeypatch):
+    """What the kubelet puts into a pod: environment, token and authority, each of them rotated."""
+    secrets, folder = lab.work / "secrets", lab.work / "secrets/kubernetes.io/serviceaccount"
+    folder.mkdir(parents=True)
+    (folder / "token").write_text("good-token")
+    shutil.copy(api.certificates.path("ca.crt"), folder / "ca.crt")
+    made = not pathlib.Path("/run/secrets").exists()
+    pathlib.Path("/run/secrets").mkdir(exist_ok=True)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.port))
+    try:
+        agent = lab.agent("--kubeconfig=in-cluster", mounts={secrets: "/run/secrets"})
+        wait_until(lambda: connected(agent), "all watches")
+        api.tokens = {"rotated"}
+        (folder / "token.new").write_text("rotated")
+        os.rename(folder / "token.new", folder / "token")
+        api.drop_connections()
+        api.put(pod_of("there"))
+        wait_objects(agent, "peer_pods", 1)
+    finally:
+        agent.stop()
+        if made:
+            pathlib.Path("/run/secrets").rmdir()
