@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/kube_lookup.h"
+#include "agent/report.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -21,8 +22,10 @@ static void on_changed(void *ctx, const struct kube_watch *w)
 
 static void on_broken(void *ctx, const struct kube_watch *w, const json_t *object, const char *text)
 {
-	(void)ctx;
-	(void)object;
+	struct kube *k = ctx;
+
+	if (w == &k->watches[KUBE_PODS_HERE])
+		report_broken(k, object, text);
 	log_error("kubernetes: an object is wrong", "resource", w->resource->name, "error", text,
 		  "effect", "what it said before stays in force", NULL);
 }
@@ -67,6 +70,9 @@ int kube_start(struct kube *k, struct loop *loop, struct source *source,
 	err = kube_client_new(loop, options->kubeconfig, &k->client, ret_error);
 	if (err < 0)
 		return err;
+	err = kube_events_new(loop, k->client, options->node_name, &k->events);
+	if (err < 0)
+		return err;
 	k->grace_timer = loop_timer(loop, on_grace, k);
 	if (k->grace_timer < 0)
 		return k->grace_timer;
@@ -81,6 +87,7 @@ void kube_stop(struct kube *k)
 	if (!k->client)
 		return;
 	kube_lookups_stop(k);
+	kube_events_free(k->events);
 	for (size_t i = 0; i < KUBE_RESOURCES; i++)
 		kube_watch_stop(&k->watches[i]);
 	kube_client_free(k->client);

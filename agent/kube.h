@@ -7,6 +7,7 @@
 #ifndef WEIR_AGENT_KUBE_H
 #define WEIR_AGENT_KUBE_H
 
+#include "agent/kube_events.h"
 #include "agent/kube_watch.h"
 
 struct kube_options {
@@ -22,6 +23,7 @@ struct kube {
 	struct kube_client *client;
 	struct kube_watch watches[KUBE_RESOURCES]; /* resource NULL: not watched */
 	struct kube_options options;
+	struct kube_events *events;
 	struct kube_lookup *lookups; /* pods that are asked for by name */
 	int grace_timer;
 	bool grace_over;

@@ -12,6 +12,7 @@
 
 #include "agent/agent.h"
 #include "agent/kube_config.h"
+#include "agent/report.h"
 #include "base/buf.h"
 #include "base/cgroup.h"
 #include "base/log.h"
@@ -262,6 +263,7 @@ static void run_reconcile(struct agent *agent)
 	log_debug("reconciled", "changes", text, NULL);
 	report_losses(agent);
 	cni_reconciled(agent->cni);
+	report_pods(&agent->kube, agent->reconciler);
 	captured_update(&agent->captured, agent->reconciler);
 	agent->reconcile_soon = false;
 	loop_arm(agent->reconcile_timer,

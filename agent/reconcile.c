@@ -126,7 +126,7 @@ static const struct service *find_service(const struct source *s, const char *na
 
 /* Takes what is new of the object into m. */
 static void refresh(struct reconciler *r, struct managed *m, const struct pod *pod,
-		    const char *file, struct place *place)
+		    const struct source_file *file, struct place *place)
 {
 	const struct namespace *namespace = find_namespace(r->source, pod->namespace);
 	struct policy_options options = r->options;
@@ -141,7 +141,8 @@ static void refresh(struct reconciler *r, struct managed *m, const struct pod *p
 	m->netns = TAKE_PTR(place->netns);
 	m->cgroup = TAKE_PTR(place->cgroup);
 	m->how = place->how;
-	m->file = xstrdup(file);
+	m->file = xstrdup(file->name);
+	m->api = file->api;
 	m->ips = list_ips(pod);
 	if (namespace) {
 		options.namespace_annotations = &namespace->annotations;
@@ -344,7 +345,8 @@ static int reconcile_pod(struct reconciler *r, struct managed *m)
 }
 
 /* Pods that run elsewhere are peers, those of the host's network namespace are not ours. */
-static struct managed *take_in(struct reconciler *r, const struct pod *pod, const char *file)
+static struct managed *take_in(struct reconciler *r, const struct pod *pod,
+			       const struct source_file *file)
 {
 	_cleanup_place_ struct place place = { 0 };
 	struct managed *m;
@@ -369,7 +371,7 @@ static void scan(struct reconciler *r)
 		m->present = false;
 	for (const struct source_file *f = r->source->files; f; f = f->next)
 		for (size_t i = 0; i < f->objects.n_pods; i++)
-			take_in(r, f->objects.pods[i], f->name);
+			take_in(r, f->objects.pods[i], f);
 }
 
 /* True when the pod is to be let go; else sets when to look again. */
@@ -526,7 +528,7 @@ static struct managed *take_in_sandbox(struct reconciler *r, const struct sandbo
 	for (const struct source_file *f = r->source->files; f; f = f->next)
 		for (size_t i = 0; i < f->objects.n_pods; i++)
 			if (sandbox_is_of(sandbox, f->objects.pods[i]))
-				return take_in(r, f->objects.pods[i], f->name);
+				return take_in(r, f->objects.pods[i], f);
 	return NULL;
 }
 

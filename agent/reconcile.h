@@ -21,6 +21,7 @@ struct managed {
 	char *netns, *cgroup; /* as struct place has them */
 	enum place_how how; /* it was found */
 	char *file; /* where it was read */
+	bool api; /* that is the API */
 	char *ips; /* for people */
 	struct policy *policy; /* of its newest object */
 	uint64_t cookie; /* 0: its network namespace has not been found */

@@ -12,8 +12,8 @@ static const struct {
 	[POLICY_MISSING_SIDECAR] = { "MissingSidecar", "Capture" },
 };
 
-static void tell(struct kube *kube, const struct managed *m, const char *action,
-		 const char *reason, const char *note)
+static void tell(struct kube *kube, const struct managed *m, const char *action, const char *reason,
+		 const char *note)
 {
 	struct kube_fact fact = { .namespace = m->namespace,
 				  .name = m->name,

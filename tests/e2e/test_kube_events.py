@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the API to a captured pod and back: CNI ADD names the sandbox, Events tell what `weir pods` tells."""
+
+import json
+import socket
+import time
+
+from lab import net
+from lab.command import wait_until
+from support import ask
+from test_kube import NAMESPACE, api, once, pod_of, refuse, start, wait_metric  # noqa: F401  (api is a fixture)
+
+
+def add(lab, pod):
+    """CNI ADD, as weir-cni asks the agent."""
+    request = {"command": "ADD", "containerID": pod.uid, "netns": net.netns_path(pod.netns), "ifName": "eth0", "network": "pods",
+               "pod": {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid}, "timeoutMs": 5000}
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(lab.run_dir / "cni.sock"))
+        sock.sendall(json.dumps(request).encode() + b"\n")
+        return json.loads(b"".join(iter(lambda: sock.recv(65536), b"")))
+
+
+def said(lab, pod):
+    """What `weir pods` says of a pod."""
+    return next((item for item in ask(lab, "pods")["pods"] if item["name"] == pod.name), None)
+
+
+def events_of(api, name):
+    return [event for event in api.created if event["regarding"]["name"] == name]
+
+
+def wrong_pod(lab, name="web"):
+    return lab.pod(name, mesh="istio", annotations={"traffic.sidecar.istio.io/excludeInboundPorts": "eighty"})
+
+
+def test_pod_of_the_api_is_captured(lab, api):
+    pod = lab.pod("web", mesh="istio")
+    api.put(pod.object())
+    start(lab, api)
+    assert add(lab, pod)["state"] == "captured"
+    assert said(lab, pod)["netns"] == net.netns_path(pod.netns)
+
+
+def test_add_asks_for_a_pod_that_the_watch_has_not_told_of(lab, api):
+    pod = lab.pod("web", mesh="istio")
+    agent = start(lab, api)
+    wait_metric(agent, "up", "pods", 1)
+    api.put(pod.object(), tell=False)
+    assert add(lab, pod)["state"] == "captured"
+    assert [request.path for request in api.requests("get")] == ["/api/v1/namespaces/default/pods/web"]
+
+
+def test_annotation_error(lab, api):
+    """One Event, with the words of `weir pods`; no other after a restart of the agent."""
+    pod = wrong_pod(lab)
+    api.put(pod.object())
+    agent = start(lab, api)
+    add(lab, pod)
+    wait_until(lambda: events_of(api, "web"), "the Event")
+    event = events_of(api, "web")[0]
+    assert event["note"] == said(lab, pod)["reason"] and "excludeInboundPorts" in event["note"]
+    assert event["regarding"] == {"apiVersion": "v1", "kind": "Pod", "namespace": "default", "name": "web", "uid": pod.uid}
+    assert (event["type"], event["reason"], event["action"]) == ("Warning", "CaptureFailed", "Capture")
+    assert event["reportingController"] == "weir.io/agent" and event["reportingInstance"] == "node-a"
+    agent.stop()
+    start(lab, api)
+    wait_until(lambda: len(api.requests("create")) == 2, "the Event to be told again")
+    time.sleep(1)
+    assert len(events_of(api, "web")) == 1 and len(api.requests("create")) == 2
+
+
+def test_missing_sidecar(lab, api):
+    api.put({**NAMESPACE, "metadata": {"name": "default", "labels": {"istio-injection": "enabled"}}})
+    pod = lab.pod("bare")
+    api.put(pod.object())
+    agent = start(lab, api)
+    assert add(lab, pod)["state"] == "missing_sidecar"
+    wait_until(lambda: events_of(api, "bare"), "the Event")
+    assert events_of(api, "bare")[0]["reason"] == "MissingSidecar"
+    assert events_of(api, "bare")[0]["note"] == said(lab, pod)["reason"]
+    assert ("state", "missing_sidecar") in next(labels for name, labels in agent.metrics() if name == "weir_pod_info")
+
+
+def test_pod_that_is_not_understood(lab, api):
+    broken = pod_of("odd", "node-a")
+    broken["spec"]["containers"] = {}
+    api.put(broken)
+    start(lab, api)
+    wait_until(lambda: events_of(api, "odd"), "the Event")
+    assert "spec.containers is an object, not a list" in events_of(api, "odd")[0]["note"]
+
+
+def test_events_are_limited(lab, api):
+    for number in range(60):
+        broken = pod_of(f"odd-{number}", "node-a")
+        broken["spec"]["containers"] = {}
+        api.put(broken)
+    start(lab, api)
+    wait_until(lambda: len(api.created) >= 25, "a burst")
+    time.sleep(2)
+    assert 25 <= len(api.created) <= 35
+
+
+def test_events_forbidden(lab, api):
+    """Said once, with what the ClusterRole lacks; not tried again and again."""
+    api.fault = once("create", "events", refuse(403, "Forbidden", "no"), 1000)
+    for number in range(5):
+        broken = pod_of(f"odd-{number}", "node-a")
+        broken["spec"]["containers"] = {}
+        api.put(broken)
+    agent = start(lab, api)
+    wait_until(lambda: 'verbs: [\\"create\\"]' in agent.stderr(), "the missing rule in the log")
+    time.sleep(2)
+    assert len(api.requests("create")) == 1 and agent.stderr().count("no Events") == 1
