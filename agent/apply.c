@@ -9,6 +9,7 @@
 #include "agent/idmap.h"
 #include "agent/map.h"
 #include "agent/netns.h"
+#include "agent/tproxy.h"
 #include "base/buf.h"
 #include "maps/flow.h"
 #include "maps/origdst.h"
@@ -309,6 +310,8 @@ static int steer(struct loader *l, const struct placement *p, bool changed, char
 	err = changed ? loader_adopt_listeners(l, p->netns_fd) : 0;
 	if (!err)
 		err = loader_attach_netns(l, p->netns_fd, p->cookie);
+	if (!err && (p->policy->pod.flags & WEIR_POD_TPROXY) && changed)
+		err = tproxy_set_up(p->netns_fd, p->policy->pod.flags & WEIR_POD_IPV6);
 	if (err)
 		*ret_error = xasprintf("cannot steer inbound connections: %s", strerror(-err));
 	return err;

@@ -108,9 +108,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_UID:
 		c->query.uid = options_number(state, "uid", arg, UINT32_MAX);
+		c->query.has_uid = true;
 		return 0;
 	case KEY_GID:
 		c->query.gid = options_number(state, "gid", arg, UINT32_MAX);
+		c->query.has_gid = true;
 		return 0;
 	case ARGP_KEY_ARG:
 		set_pod(state, c, arg);
@@ -241,6 +243,7 @@ static int answer_from_maps(const struct command_line *c, struct explain_query *
 			explain_landing(q, &r->answer, &r->to);
 	}
 	r->because = explain_because(q, &f, &r->answer);
+	explain_assume(q, &f, r);
 	if (agent_knows_more(&f, &r->answer))
 		add_agent_reason(o, c->pod, r);
 	explain_print(q, r, o->output);
@@ -270,6 +273,7 @@ static int answer_from_agent(const struct command_line *c, struct explain_query 
 	explain_landing(q, &r->answer, &r->to);
 	r->because = q->udp || !*reason ? explain_because(q, &none, &r->answer)
 					: xasprintf("the pod is not captured: %s", reason);
+	explain_assume(q, &none, r);
 	explain_print(q, r, c->options.output);
 	return EXIT_SUCCESS;
 }

@@ -25,6 +25,7 @@ struct explain_query {
 	enum weir_direction direction;
 	bool udp;
 	bool has_from;
+	bool has_uid, has_gid; /* given, not the default */
 	uint16_t port; /* dialled */
 	uint32_t uid;
 	uint32_t gid;
@@ -73,7 +74,7 @@ char *explain_because(const struct explain_query *q, const struct explain_facts 
 
 /* Texts that go with the answer. */
 struct explain_notes {
-	json_t *assumed; /* what could not be looked up */
+	json_t *assumed; /* what could not, or cannot, be looked up */
 	json_t *notes;
 };
 
@@ -85,6 +86,10 @@ struct explain_result {
 	char *pod; /* NAMESPACE/POD, owned */
 	struct explain_notes texts;
 };
+
+/* Adds what the answer takes for granted: nobody can look it up before the connection is made. */
+void explain_assume(const struct explain_query *q, const struct explain_facts *f,
+		    const struct explain_result *result);
 
 void explain_print(const struct explain_query *q, const struct explain_result *result,
 		   enum output output);

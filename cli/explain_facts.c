@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "cli/explain.h"
 #include "cli/listeners.h"
+#include "cli/responders.h"
 #include "maps/origdst.h"
 
 /* 1, 0, or -errno. The value does not matter, its size does: larger than any map that is asked. */
@@ -182,6 +183,9 @@ static int has_listener(const char *bpf_dir, const struct explain_query *q,
 {
 	if (q->direction == WEIR_INBOUND)
 		return has_recorded_listener(bpf_dir, q, pod, port);
+	if (q->udp)
+		return responders_find(pod->names.netns, pod->cookie, !weir_addr_is_v4(&q->to),
+				       port);
 	return listeners_find(pod->names.netns, pod->cookie, !weir_addr_is_v4(&q->to), port);
 }
 

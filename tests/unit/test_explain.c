@@ -203,6 +203,44 @@ static void test_no_tcp(void **state)
 	expect(&q, &f, "direct", "8.8.8.8:53", "not_tcp", "only TCP is redirected");
 }
 
+/* What is assumed about a question, joined by "; ". */
+static void expect_assumed(const struct explain_query *q, const struct explain_facts *f,
+			   const char *want)
+{
+	struct explain_result r = { .texts.assumed = json_array() };
+	_cleanup_buf_ struct buf b = { 0 };
+	json_t *text;
+	size_t i;
+
+	r.answer = explain_decide(q, f);
+	explain_landing(q, &r.answer, &r.to);
+	explain_assume(q, f, &r);
+	json_array_foreach (r.texts.assumed, i, text)
+		buf_printf(&b, "%s%s", i ? "; " : "", json_string_value(text));
+	assert_string_equal(buf_text(&b), want);
+	json_decref(r.texts.assumed);
+}
+
+static void test_assumed(void **state)
+{
+	struct explain_query q = outbound("192.0.2.1:80", 1000, 1000),
+			     in = inbound("10.244.0.10:80");
+	struct explain_facts f = istio();
+
+	(void)state;
+	expect_assumed(
+		&q, &f,
+		"the socket was opened by uid 1000 (--uid); the socket was opened by gid 1000 "
+		"(--gid)");
+	q.has_uid = q.has_gid = true;
+	expect_assumed(&q, &f, "");
+	q.uid = 1337;
+	expect_assumed(&q, &f, "a route leads to 192.0.2.1; something listens on 192.0.2.1:80");
+	q.udp = true;
+	expect_assumed(&q, &f, "a route leads to 192.0.2.1; something answers at 192.0.2.1:80");
+	expect_assumed(&in, &f, "it comes from outside the pod (--from)");
+}
+
 static void test_inbound(void **state)
 {
 	struct explain_query q = inbound("10.244.0.10:8080");
@@ -340,6 +378,7 @@ int main(void)
 		cmocka_unit_test(test_self_call_by_group),
 		cmocka_unit_test(test_any),
 		cmocka_unit_test(test_no_tcp),
+		cmocka_unit_test(test_assumed),
 		cmocka_unit_test(test_inbound),
 		cmocka_unit_test(test_inbound_ports),
 		cmocka_unit_test(test_inbound_address),
