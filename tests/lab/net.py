@@ -5,7 +5,11 @@ Each pod hangs on a point-to-point veth with a /32 (/128) route, as with Calico 
 routing, so that the DNAT of Services works in both directions, and no rule is needed in a pod.
 """
 
-from .command import PROBE, run
+import os
+import pathlib
+import subprocess
+
+from .command import PROBE, run, wait_until
 
 GATEWAY4 = "10.244.0.1"
 GATEWAY6 = "fd00:10:244::1"
@@ -29,6 +33,32 @@ def ip_batch(name, *lines):
     run("ip", "-n", name, "-batch", "-", stdin="\n".join(lines))
 
 
+class UserNamespace:
+    """A pod's own, as hostUsers: false gives it: ids from `first` on to the node, from 0 on to the pod."""
+
+    def __init__(self, first, count=65536):
+        self.first, self.count = first, count
+        self.holder = None
+
+    def make_netns(self, netns):
+        """Held by a process that ends with this one, until the name is bound."""
+        self.holder = subprocess.Popen(["unshare", "--user", "--net", "cat"], stdin=subprocess.PIPE)
+        own = os.readlink("/proc/self/ns/net")
+        wait_until(lambda: os.readlink(f"/proc/{self.holder.pid}/ns/net") != own, "unshare", 10)
+        for ids in ("uid_map", "gid_map"):
+            pathlib.Path(f"/proc/{self.holder.pid}/{ids}").write_text(f"0 {self.first} {self.count}")
+        pathlib.Path(netns_path(netns)).touch()
+        run("mount", "--bind", f"/proc/{self.holder.pid}/ns/net", netns_path(netns))
+
+    def run(self, *argv, **options):
+        """As root of the pod, in its user and network namespace."""
+        return run("nsenter", f"--user=/proc/{self.holder.pid}/ns/user", f"--net=/proc/{self.holder.pid}/ns/net", "--", *argv, **options)
+
+    def close(self):
+        self.holder.stdin.close()
+        self.holder.wait(10)
+
+
 class Node:
     """The node's network namespace."""
 
@@ -44,16 +74,19 @@ class Node:
         """The host part of the next address: 10.244.0.10, fd00:10:244::10 and so on."""
         return 10 + self.links
 
-    def make_netns(self, netns):
-        """An empty one, as a container runtime makes it."""
-        run("ip", "netns", "add", netns)
+    def make_netns(self, netns, owner=None):
+        """An empty one, as a container runtime makes it; owner: the UserNamespace that it is to belong to."""
+        if owner:
+            owner.make_netns(netns)
+        else:
+            run("ip", "netns", "add", netns)
         in_netns(netns, "sysctl", "-qw", *COMMON_SYSCTLS)
 
-    def connect(self, netns, ipv4, ipv6):
+    def connect(self, netns, ipv4, ipv6, owner=None):
         """Makes a network namespace with an eth0 and routes through the node; either address may be None."""
         link = f"pod{self.links}"
         self.links += 1
-        self.make_netns(netns)
+        self.make_netns(netns, owner)
         node = [f"link add {link} type veth peer name eth0 netns {netns}", f"link set {link} up"]
         pod = ["link set lo up", "link set eth0 up"]
         for address, gateway, length in ((ipv4, GATEWAY4, 32), (ipv6, GATEWAY6, 128)):

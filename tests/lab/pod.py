@@ -15,7 +15,7 @@ class Pod:
     """Made by Lab.pod() and Lab.outside()."""
 
     def __init__(self, lab, name, namespace="default", ip=None, ipv6=True, mesh=None, labels=None, annotations=None, owner=None,
-                 ports=(), proxy_uid=None, proxy_env=None, outside=False, network=True):
+                 ports=(), proxy_uid=None, proxy_env=None, outside=False, network=True, userns=None):
         self.lab, self.name, self.namespace, self.mesh = lab, name, namespace, mesh
         self.labels, self.annotations, self.owner, self.ports = {"app": name, **(labels or {})}, dict(annotations or {}), owner, ports
         self.proxy_uid = proxy_uid or {"istio": 1337, "linkerd": 2102}.get(mesh)
@@ -29,15 +29,15 @@ class Pod:
         self._make_cgroups()
         self.ip = self.ipv6 = None
         if network:
-            self._connect(ip, ipv6)
+            self._connect(ip, ipv6, userns)
         else:  # CNI plugins do the rest
             lab.node.make_netns(self.netns)
 
-    def _connect(self, ip, ipv6):
+    def _connect(self, ip, ipv6, userns):
         host = self.lab.node.next_host()
         self.ip = ip or f"10.244.0.{host}"
         self.ipv6 = f"fd00:10:244::{host}" if ipv6 is True else ipv6 or None
-        self.lab.node.connect(self.netns, self.ip, self.ipv6)
+        self.lab.node.connect(self.netns, self.ip, self.ipv6, userns)
 
     def _make_cgroups(self):
         """One cgroup for the pod, in it one for each container."""
