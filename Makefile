@@ -42,9 +42,10 @@ CLI   := $(filter-out $(CNI),$(wildcard cli/*.c))
 obj    = $(patsubst %.c,$(B)/%.o,$(1))
 
 # Testable without a kernel: what the unit tests are linked with, and of it what reads others' input.
-READERS := $(BASE) $(filter agent/pod.c agent/object.c agent/annotations.c agent/go_text.c \
+READERS := $(BASE) $(filter agent/pod.c agent/object.c agent/endpoint_slice.c agent/node.c \
+	agent/annotations.c agent/go_text.c \
 	agent/lists.c agent/init_args.c agent/proxy_config.c agent/istio_inputs.c agent/policy%.c,$(AGENT))
-PURE := $(sort $(READERS) $(filter agent/workload.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI)))
+PURE := $(sort $(READERS) $(filter agent/workload.c agent/peers.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI)))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all demo check fuzz check-cluster check-unit check-style diff bench install clean clean-lab docs

@@ -1,155 +1,120 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/identity.h"
 
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/map.h"
-#include "agent/workload.h"
+#include "agent/peers.h"
 #include "base/buf.h"
-#include "maps/flow.h"
+#include "base/log.h"
 
-struct sync {
+struct identity {
+	int peers_fd; /* weir_peers */
+	int ports_fd; /* weir_named_ports */
 	struct names *names;
-	const struct source *source;
-	struct desired peers;
-	uint64_t ports[WEIR_NAMED_PORT_WORDS];
+	struct peers last; /* what the maps hold */
+	bool synced; /* last is true; an earlier agent may have left anything */
+	size_t left_out;
 };
 
-uint32_t identity_workload(struct names *names, const struct pod *pod)
+struct identity *identity_new(const struct loader *loader, struct names *names)
 {
-	_cleanup_free_ char *name = NULL, *kind = NULL;
+	struct identity *id = xcalloc(1, sizeof(*id));
 
-	pod_workload(pod, &name, &kind);
-	return names_id(names, kind, pod->namespace, name);
+	id->peers_fd = loader_map(loader, "weir_peers");
+	id->ports_fd = loader_map(loader, "weir_named_ports");
+	id->names = names;
+	return id;
 }
 
-static void add_peer(struct sync *s, const struct weir_addr *addr, uint32_t workload,
-		     uint32_t service)
+void identity_free(struct identity *id)
 {
-	struct weir_peer peer = { .workload = workload, .service = service };
-
-	desired_add(&s->peers, addr, &peer);
+	if (id)
+		peers_free(&id->last);
+	free(id);
 }
 
-static void name_port(struct sync *s, uint16_t port)
+size_t identity_left_out(const struct identity *id)
 {
-	s->ports[port / 64] |= 1ULL << (port % 64);
+	return id->left_out;
 }
 
-/* A finished pod's address may already be another's. */
-static void add_pod(struct sync *s, const struct pod *pod)
+static uint32_t give_id(void *ctx, const char *kind, const char *namespace, const char *name)
 {
-	uint32_t id;
-
-	if (pod_finished(pod))
-		return;
-	id = pod->host_network ? WEIR_ID_HOST : identity_workload(s->names, pod);
-	for (size_t i = 0; i < pod->n_ips; i++)
-		add_peer(s, &pod->ips[i], id, WEIR_ID_NONE);
-	for (size_t i = 0; i < pod->containers.n; i++)
-		for (size_t j = 0; j < pod->containers.items[i].n_ports; j++)
-			name_port(s, pod->containers.items[i].ports[j].port);
+	return names_id(ctx, kind, namespace, name);
 }
 
-typedef void (*pod_fn)(const struct pod *pod, void *ctx);
-
-static void each_pod(const struct source *source, pod_fn fn, void *ctx)
+/* The addresses of this node that others can see: 0 or -errno. */
+static int own_addresses(struct weir_addr **ret, size_t *ret_n)
 {
-	for (const struct source_file *f = source->files; f; f = f->next)
-		for (size_t i = 0; i < f->objects.n_pods; i++)
-			fn(f->objects.pods[i], ctx);
-}
+	struct weir_addr *list = NULL, addr;
+	struct ifaddrs *all;
+	size_t n = 0;
 
-/* The one workload behind a Service, as far as it has one. */
-struct backing {
-	struct names *names;
-	const struct service *service;
-	const struct endpoint_slice *slice;
-	uint32_t id; /* WEIR_ID_NONE: nothing seen yet */
-};
+	if (getifaddrs(&all) < 0)
+		return -errno;
+	for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
+		const struct sockaddr_in *in = (const void *)i->ifa_addr;
+		const struct sockaddr_in6 *in6 = (const void *)i->ifa_addr;
 
-static void add_backing(struct backing *b, uint32_t id)
-{
-	b->id = b->id == WEIR_ID_NONE || b->id == id ? id : WEIR_ID_SEVERAL;
-}
-
-static void match_address(const struct pod *pod, void *ctx)
-{
-	struct backing *b = ctx;
-
-	if (pod_finished(pod) || pod->host_network)
-		return;
-	for (size_t i = 0; i < b->slice->n_addresses; i++)
-		for (size_t j = 0; j < pod->n_ips; j++)
-			if (weir_addr_equal(&b->slice->addresses[i], &pod->ips[j]))
-				add_backing(b, identity_workload(b->names, pod));
-}
-
-static void match_selector(const struct pod *pod, void *ctx)
-{
-	struct backing *b = ctx;
-
-	if (!b->service->selector.n || strcmp(pod->namespace, b->service->namespace) ||
-	    pod_finished(pod))
-		return;
-	for (size_t i = 0; i < b->service->selector.n; i++) {
-		const struct pod_pair *want = &b->service->selector.items[i];
-		const char *have = pod_label(pod, want->key);
-
-		if (!have || strcmp(have, want->value))
-			return;
+		if (in && in->sin_family == AF_INET)
+			weir_addr_from_v4(&addr, in->sin_addr.s_addr);
+		else if (in && in->sin_family == AF_INET6)
+			memcpy(addr.ip, &in6->sin6_addr, sizeof(addr.ip));
+		else
+			continue;
+		if (weir_addr_is_loopback(&addr) ||
+		    (in->sin_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr)))
+			continue;
+		list_append(list, n, addr);
 	}
-	add_backing(b, identity_workload(b->names, pod));
+	freeifaddrs(all);
+	*ret = list;
+	*ret_n = n;
+	return 0;
 }
 
-/* By its EndpointSlices; by its selector while there are none. */
-static uint32_t service_workload(struct sync *s, const struct service *service)
+static const struct peer_row *find_row(const struct peers *p, const struct weir_endpoint *key)
 {
-	struct backing b = { .names = s->names, .service = service };
-	bool slices = false;
+	size_t lo = 0, hi = p->n;
 
-	for (const struct source_file *f = s->source->files; f; f = f->next)
-		for (size_t i = 0; i < f->objects.n_slices; i++) {
-			b.slice = f->objects.slices[i];
-			if (!b.slice->service || strcmp(b.slice->service, service->name) ||
-			    strcmp(b.slice->namespace, service->namespace))
-				continue;
-			slices = true;
-			each_pod(s->source, match_address, &b);
-		}
-	if (!slices)
-		each_pod(s->source, match_selector, &b);
-	return b.id == WEIR_ID_NONE ? WEIR_ID_UNKNOWN : b.id;
-}
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		int order = peers_compare_key(key, &p->rows[mid].key);
 
-static void add_service(struct sync *s, const struct service *service)
-{
-	uint32_t id = names_id(s->names, "Service", service->namespace, service->name);
-	uint32_t workload = service_workload(s, service);
-
-	for (size_t i = 0; i < service->n_cluster_ips; i++)
-		add_peer(s, &service->cluster_ips[i], workload, id);
-	for (size_t i = 0; i < service->n_external_ips; i++)
-		add_peer(s, &service->external_ips[i], workload, id);
-	for (size_t i = 0; i < service->n_ports; i++) {
-		name_port(s, service->ports[i].port);
-		if (service->ports[i].node_port)
-			name_port(s, service->ports[i].node_port);
+		if (!order)
+			return &p->rows[mid];
+		if (order < 0)
+			hi = mid;
+		else
+			lo = mid + 1;
 	}
+	return NULL;
 }
 
-static void add_pod_of(const struct pod *pod, void *ctx)
+static bool not_wanted(const void *key, const void *value, void *ctx)
 {
-	add_pod(ctx, pod);
+	(void)value;
+	return !find_row(ctx, key);
 }
 
-static int sync_ports(int fd, const uint64_t ports[WEIR_NAMED_PORT_WORDS])
+/* Removes first: a full table has room then. */
+static int remove_former(const struct identity *id, const struct peers *now)
 {
 	int changes = 0;
 
-	for (uint32_t i = 0; i < WEIR_NAMED_PORT_WORDS; i++) {
-		int err = map_put(fd, &i, &ports[i], sizeof(ports[i]));
+	if (!id->synced)
+		return map_prune(id->peers_fd, sizeof(struct weir_endpoint),
+				 sizeof(struct weir_peer), not_wanted, (void *)now);
+	for (size_t i = 0; i < id->last.n; i++) {
+		int err = find_row(now, &id->last.rows[i].key)
+				  ? 0
+				  : map_remove(id->peers_fd, &id->last.rows[i].key);
 
 		if (err < 0)
 			return err;
@@ -158,23 +123,83 @@ static int sync_ports(int fd, const uint64_t ports[WEIR_NAMED_PORT_WORDS])
 	return changes;
 }
 
-int identity_sync(const struct loader *loader, struct names *names, const struct source *source)
+static bool is_there(const struct identity *id, const struct peer_row *row)
 {
-	struct sync *s = xcalloc(1, sizeof(*s));
-	int peers, ports;
+	const struct peer_row *last = id->synced ? find_row(&id->last, &row->key) : NULL;
 
-	s->names = names;
-	s->source = source;
-	desired_init(&s->peers, sizeof(struct weir_addr), sizeof(struct weir_peer));
-	for (const struct source_file *f = source->files; f; f = f->next)
-		for (size_t i = 0; i < f->objects.n_services; i++)
-			add_service(s, f->objects.services[i]);
-	each_pod(source, add_pod_of, s);
-	peers = map_sync(loader_map(loader, "weir_peers"), &s->peers);
-	ports = sync_ports(loader_map(loader, "weir_named_ports"), s->ports);
-	desired_free(&s->peers);
-	free(s);
-	if (peers < 0 || ports < 0)
-		return peers < 0 ? peers : ports;
-	return peers + ports;
+	return last && !memcmp(&last->value, &row->value, sizeof(row->value));
+}
+
+/* Writes what is new; rows that do not fit leave `now`, so that they are tried again. */
+static int write_rows(struct identity *id, struct peers *now)
+{
+	size_t kept = 0;
+	int changes = 0;
+
+	id->left_out = 0;
+	for (size_t i = 0; i < now->n; i++) {
+		const struct peer_row *row = &now->rows[i];
+		int err = is_there(id, row) ? 0
+					    : map_put(id->peers_fd, &row->key, &row->value,
+						      sizeof(row->value));
+
+		if (err < 0) {
+			id->left_out++;
+			continue;
+		}
+		changes += err;
+		now->rows[kept++] = *row;
+	}
+	now->n = kept;
+	return changes;
+}
+
+static int write_ports(const struct identity *id, const struct peers *now)
+{
+	int changes = 0;
+
+	for (uint32_t i = 0; i < WEIR_NAMED_PORT_WORDS; i++) {
+		int err =
+			id->synced && id->last.ports[i] == now->ports[i]
+				? 0
+				: map_put(id->ports_fd, &i, &now->ports[i], sizeof(now->ports[i]));
+
+		if (err < 0)
+			return err;
+		changes += err;
+	}
+	return changes;
+}
+
+static void report(const struct identity *id, size_t before)
+{
+	_cleanup_free_ char *text = xasprintf("%zu", id->left_out);
+
+	if (id->left_out > before)
+		log_error("weir_peers is full", "addresses_left_out", text, "effect",
+			  "they are counted as unknown or external", NULL);
+	else if (before && !id->left_out)
+		log_info("weir_peers has room for all addresses again", NULL);
+}
+
+int identity_sync(struct identity *id, const struct source *source)
+{
+	const struct peers_naming naming = { give_id, id->names };
+	_cleanup_free_ struct weir_addr *own = NULL;
+	int removed, written, ports;
+	size_t n_own = 0, before = id->left_out;
+	struct peers now;
+
+	own_addresses(&own, &n_own); /* without them: what the objects say */
+	peers_build(source, &naming, own, n_own, &now);
+	removed = remove_former(id, &now);
+	written = write_rows(id, &now);
+	ports = write_ports(id, &now);
+	peers_free(&id->last);
+	id->last = now;
+	id->synced = removed >= 0 && ports >= 0;
+	report(id, before);
+	if (!id->synced)
+		return removed < 0 ? removed : ports;
+	return removed + written + ports;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who has which address: fills weir_peers and weir_named_ports from all known pods and Services,
- * wherever they run.
+ * Who has which address: keeps weir_peers and weir_named_ports in step with all that is known of
+ * the cluster, wherever it runs. Writes only what has changed since the last time.
  */
 #ifndef WEIR_AGENT_IDENTITY_H
 #define WEIR_AGENT_IDENTITY_H
@@ -10,10 +10,19 @@
 #include "agent/names.h"
 #include "agent/source.h"
 
-/* Number of changes, or -errno when something did not fit: those peers read "unknown". */
-int identity_sync(const struct loader *loader, struct names *names, const struct source *source);
+struct identity;
 
-/* Id of the pod's workload. */
-uint32_t identity_workload(struct names *names, const struct pod *pod);
+/* Both must outlive it. */
+struct identity *identity_new(const struct loader *loader, struct names *names);
+void identity_free(struct identity *identity);
+
+/*
+ * Number of changes, or -errno. What does not fit into weir_peers is left out, counted and logged:
+ * those peers read "unknown" or "external".
+ */
+int identity_sync(struct identity *identity, const struct source *source);
+
+/* How many addresses did not fit, the last time. */
+size_t identity_left_out(const struct identity *identity);
 
 #endif

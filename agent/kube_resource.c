@@ -40,8 +40,8 @@ static const struct keep container_status[] = { { .key = "name" }, { .key = "con
 
 #define POD_METADATA                                                                      \
 	{ .key = "name" }, { .key = "namespace" }, { .key = "uid" }, { .key = "labels" }, \
-		{ .key = "generateName" }, { .key = "deletionTimestamp" },                \
-		{ .key = "resourceVersion" },                                             \
+		{ .key = "generateName" }, { .key = "creationTimestamp" },                \
+		{ .key = "deletionTimestamp" }, { .key = "resourceVersion" },             \
 	{                                                                                 \
 		.key = "ownerReferences", .below = owner                                  \
 	}
@@ -50,10 +50,11 @@ static const struct keep container_status[] = { { .key = "name" }, { .key = "con
 	{                                                          \
 		.key = "nodeName"                                  \
 	}
-#define POD_STATUS                              \
-	{ .key = "phase" }, { .key = "podIP" }, \
-	{                                       \
-		.key = "podIPs", .below = ip    \
+#define POD_STATUS                                                   \
+	{ .key = "phase" }, { .key = "podIP" }, { .key = "hostIP" }, \
+		{ .key = "hostIPs", .below = ip },                   \
+	{                                                            \
+		.key = "podIPs", .below = ip                         \
 	}
 
 static const struct keep pod_here_metadata[] = { POD_METADATA, { .key = "annotations" }, END };
@@ -87,6 +88,7 @@ static const struct keep peer_container[] = { { .key = "name" },
 static const struct keep peer_metadata[] = { POD_METADATA, END };
 static const struct keep peer_spec[] = { POD_SPEC,
 					 { .key = "containers", .below = peer_container },
+					 { .key = "initContainers", .below = peer_container },
 					 END };
 static const struct keep peer_status[] = { POD_STATUS, END };
 static const struct keep pod_elsewhere[] = {
@@ -133,7 +135,10 @@ static const struct keep service[] = {
 	END,
 };
 
-static const struct keep endpoint[] = { { .key = "addresses" }, END };
+static const struct keep target[] = { { .key = "kind" }, { .key = "name" }, END };
+static const struct keep endpoint[] = { { .key = "addresses" },
+					{ .key = "targetRef", .below = target },
+					END };
 static const struct keep slice_port[] = {
 	{ .key = "name" }, { .key = "port" }, { .key = "protocol" }, END
 };

@@ -263,80 +263,6 @@ void service_free(struct service *s)
 	free(s);
 }
 
-static int parse_endpoint(struct endpoint_slice *slice, const json_t *item, size_t i,
-			  char **ret_error)
-{
-	_cleanup_free_ char *path = xasprintf("endpoints[%zu]", i);
-	_cleanup_free_ struct weir_addr *addrs = NULL;
-	size_t n = 0;
-	int r;
-
-	if (!json_is_object(item))
-		return fail(ret_error, "%s is %s, not an object", path, field_type(item));
-	r = field_addrs(item, path, "addresses", NULL, &addrs, &n, ret_error);
-	if (r < 0)
-		return r;
-	for (size_t j = 0; j < n; j++)
-		list_append(slice->addresses, slice->n_addresses, addrs[j]);
-	return 0;
-}
-
-static int parse_endpoints(struct endpoint_slice *slice, const json_t *object,
-			   const json_t *metadata, char **ret_error)
-{
-	_cleanup_(pairs_free) struct pod_pairs labels = { 0 };
-	_cleanup_free_ char *type = NULL;
-	const json_t *list = NULL, *item;
-	const char *service;
-	size_t i;
-	int r;
-
-	r = field_pairs(metadata, "metadata", "labels", &labels, ret_error);
-	if (!r)
-		r = field_string(object, "", "addressType", &type, ret_error);
-	if (!r)
-		r = field_array(object, "", "endpoints", &list, ret_error);
-	if (r < 0)
-		return r;
-	service = pairs_get(&labels, "kubernetes.io/service-name");
-	slice->service = service ? xstrdup(service) : NULL;
-	if (type && !strcmp(type, "FQDN"))
-		return 0; /* its addresses are names */
-	json_array_foreach (list, i, item) {
-		r = parse_endpoint(slice, item, i, ret_error);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-int endpoint_slice_parse(const json_t *object, struct endpoint_slice **ret, char **ret_error)
-{
-	struct endpoint_slice *s = xcalloc(1, sizeof(*s));
-	const json_t *metadata;
-	int r;
-
-	r = field_meta(object, "EndpointSlice", &metadata, &s->namespace, &s->name, ret_error);
-	if (!r)
-		r = parse_endpoints(s, object, metadata, ret_error);
-	if (r < 0)
-		endpoint_slice_free(s);
-	else
-		*ret = s;
-	return r;
-}
-
-void endpoint_slice_free(struct endpoint_slice *s)
-{
-	if (!s)
-		return;
-	free(s->addresses);
-	free(s->service);
-	free(s->name);
-	free(s->namespace);
-	free(s);
-}
-
 int namespace_parse(const json_t *object, struct namespace **ret, char **ret_error)
 {
 	struct namespace *ns = xcalloc(1, sizeof(*ns));
@@ -380,6 +306,7 @@ ADD(pod, pods, n_pods)
 ADD(service, services, n_services)
 ADD(endpoint_slice, slices, n_slices)
 ADD(namespace, namespaces, n_namespaces)
+ADD(node, nodes, n_nodes)
 
 static const struct {
 	const char *name;
@@ -390,6 +317,7 @@ static const struct {
 	{ "Service", "ServiceList", add_service },
 	{ "EndpointSlice", "EndpointSliceList", add_endpoint_slice },
 	{ "Namespace", "NamespaceList", add_namespace },
+	{ "Node", "NodeList", add_node },
 };
 
 /* `implied` is the kind of a typed list's items, which do not name it themselves. */
@@ -406,8 +334,8 @@ static int add_object(struct objects *o, const json_t *object, const char *impli
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (!strcmp(kinds[i].name, name))
 			return kinds[i].add(o, object, ret_error);
-	return fail(ret_error, "kind is %s, not Pod, Service, EndpointSlice, Namespace or List",
-		    name);
+	return fail(ret_error,
+		    "kind is %s, not Pod, Service, EndpointSlice, Namespace, Node or List", name);
 }
 
 static void add_error(struct objects *o, const json_t *item, size_t i, char *error)
@@ -501,6 +429,7 @@ void objects_free(struct objects *o)
 	FREE_ALL(o->services, o->n_services, service_free);
 	FREE_ALL(o->slices, o->n_slices, endpoint_slice_free);
 	FREE_ALL(o->namespaces, o->n_namespaces, namespace_free);
+	FREE_ALL(o->nodes, o->n_nodes, node_free);
 	FREE_ALL(o->errors, o->n_errors, free);
 	FREE_ALL(o->failed, o->n_errors, free);
 	free(o->resource_version);

@@ -29,11 +29,24 @@ struct service {
 	struct pod_pairs selector; /* empty: its endpoints are made by somebody else */
 };
 
+struct endpoint {
+	struct weir_addr addr;
+	char *pod; /* that targetRef names, in the slice's namespace; NULL: it is no pod */
+};
+
 struct endpoint_slice {
 	char *namespace;
 	char *name;
 	char *service; /* label kubernetes.io/service-name; NULL when absent */
-	struct weir_addr *addresses;
+	struct endpoint *endpoints;
+	size_t n_endpoints;
+	uint16_t *ports; /* where all of them listen; none: any port */
+	size_t n_ports;
+};
+
+struct node {
+	char *name;
+	struct weir_addr *addresses; /* without host names */
 	size_t n_addresses;
 };
 
@@ -53,6 +66,8 @@ struct objects {
 	size_t n_slices;
 	struct namespace **namespaces;
 	size_t n_namespaces;
+	struct node **nodes;
+	size_t n_nodes;
 	char **errors; /* of single objects: "items[3] (Pod shop/cart): spec.containers is a string,
 			  ..." */
 	char **failed; /* as many: "shop/cart" for a broken pod whose name is known, else NULL */
@@ -74,9 +89,11 @@ void objects_free(struct objects *objects);
 int service_parse(const json_t *object, struct service **ret, char **ret_error);
 int endpoint_slice_parse(const json_t *object, struct endpoint_slice **ret, char **ret_error);
 int namespace_parse(const json_t *object, struct namespace **ret, char **ret_error);
+int node_parse(const json_t *object, struct node **ret, char **ret_error);
 void service_free(struct service *service);
 void endpoint_slice_free(struct endpoint_slice *slice);
 void namespace_free(struct namespace *namespace);
+void node_free(struct node *node);
 
 /*
  * Readers of JSON fields, for every kind of object; pods too. path names o in errors

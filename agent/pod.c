@@ -198,6 +198,9 @@ static int parse_metadata(struct pod *pod, const json_t *object, char **ret_erro
 		r = field_string(metadata, "metadata", "generateName", &pod->generate_name,
 				 ret_error);
 	if (!r)
+		r = field_string(metadata, "metadata", "creationTimestamp", &pod->created,
+				 ret_error);
+	if (!r)
 		r = field_pairs(metadata, "metadata", "labels", &pod->labels, ret_error);
 	if (!r)
 		r = field_pairs(metadata, "metadata", "annotations", &pod->annotations, ret_error);
@@ -401,9 +404,27 @@ static int parse_spec(struct pod *pod, const json_t *object, char **ret_error)
 	return r;
 }
 
+/* A list of objects with an address each, or the single address of old objects. */
+static int parse_ips(const json_t *status, const char *list, const char *single,
+		     struct weir_addr **ret, size_t *ret_n, char **ret_error)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = field_addrs(status, "status", list, "ip", ret, ret_n, ret_error);
+
+	if (!r)
+		r = field_string(status, "status", single, &text, ret_error);
+	if (r < 0 || *ret_n || !text || !*text)
+		return r;
+	free(*ret);
+	*ret = xcalloc(1, sizeof(**ret));
+	if (inet_parse(text, (*ret)[0].ip) < 0)
+		return fail(ret_error, "status.%s: '%s' is no IP address", single, text);
+	*ret_n = 1;
+	return 0;
+}
+
 static int parse_status(struct pod *pod, const json_t *object, char **ret_error)
 {
-	_cleanup_free_ char *ip = NULL;
 	const json_t *status;
 	int r;
 
@@ -411,18 +432,11 @@ static int parse_status(struct pod *pod, const json_t *object, char **ret_error)
 	if (!r)
 		r = field_string(status, "status", "phase", &pod->phase, ret_error);
 	if (!r)
-		r = field_addrs(status, "status", "podIPs", "ip", &pod->ips, &pod->n_ips,
-				ret_error);
+		r = parse_ips(status, "podIPs", "podIP", &pod->ips, &pod->n_ips, ret_error);
 	if (!r)
-		r = field_string(status, "status", "podIP", &ip, ret_error);
-	if (r < 0 || pod->n_ips || !ip || !*ip)
-		return r;
-	free(pod->ips);
-	pod->ips = xcalloc(1, sizeof(*pod->ips));
-	if (inet_parse(ip, pod->ips[0].ip) < 0)
-		return fail(ret_error, "status.podIP: '%s' is no IP address", ip);
-	pod->n_ips = 1;
-	return 0;
+		r = parse_ips(status, "hostIPs", "hostIP", &pod->host_ips, &pod->n_host_ips,
+			      ret_error);
+	return r;
 }
 
 int pod_parse(const json_t *object, struct pod **ret, char **ret_error)
@@ -477,7 +491,9 @@ void pod_free(struct pod *pod)
 	free(pod->phase);
 	free(pod->dns_policy);
 	free(pod->dns_servers);
+	free(pod->created);
 	free(pod->ips);
+	free(pod->host_ips);
 	free(pod);
 }
 
@@ -510,6 +526,30 @@ const struct pod_container *pod_container(const struct pod *pod, const char *nam
 bool pod_finished(const struct pod *pod)
 {
 	return pod->phase && (!strcmp(pod->phase, "Succeeded") || !strcmp(pod->phase, "Failed"));
+}
+
+static int compare_rank(const struct pod *a, const struct pod *b)
+{
+	bool runs_a = a->phase && !strcmp(a->phase, "Running");
+	bool runs_b = b->phase && !strcmp(b->phase, "Running");
+	int r = (int)b->deleting - (int)a->deleting;
+
+	if (!r)
+		r = (int)runs_a - (int)runs_b;
+	if (!r)
+		r = strcmp(a->created ?: "", b->created ?: "");
+	if (!r)
+		r = strcmp(b->namespace, a->namespace);
+	if (!r)
+		r = strcmp(b->name, a->name);
+	return r ? r : strcmp(b->uid, a->uid); /* whatever, but always the same */
+}
+
+bool pod_supersedes(const struct pod *pod, const struct pod *other)
+{
+	if (pod_finished(pod) != pod_finished(other))
+		return pod_finished(other);
+	return compare_rank(pod, other) > 0;
 }
 
 void pod_addresses(const struct pod *pod, struct weir_addr *ret_v4, struct weir_addr *ret_v6)

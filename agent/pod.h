@@ -59,6 +59,7 @@ struct pod {
 	char *service_account;
 	char *node_name;
 	char *phase;
+	char *created; /* creationTimestamp, UTC: of two the later one sorts behind */
 	struct pod_pairs labels;
 	struct pod_pairs annotations;
 	struct pod_containers containers;
@@ -70,6 +71,8 @@ struct pod {
 	size_t n_dns_servers;
 	struct weir_addr *ips; /* status.podIPs in order, or status.podIP */
 	size_t n_ips;
+	struct weir_addr *host_ips; /* of its node: status.hostIPs, or status.hostIP */
+	size_t n_host_ips;
 	bool host_network;
 	bool host_users; /* true unless hostUsers: false */
 	bool deleting; /* has a deletionTimestamp */
@@ -91,6 +94,11 @@ const char *pod_env(const struct pod_container *c, const char *key);
 const struct pod_container *pod_container(const struct pod *pod, const char *name);
 /* Phase Succeeded or Failed: nothing runs in it any more, and its address may be another's. */
 bool pod_finished(const struct pod *pod);
+/*
+ * Of two pods that show the same address, or the same name, which one has it now? One that is not
+ * being deleted, then one that runs, then the younger one. Finished ones have none.
+ */
+bool pod_supersedes(const struct pod *pod, const struct pod *other);
 
 /* The first address of each family; :: where there is none. */
 void pod_addresses(const struct pod *pod, struct weir_addr *ret_v4, struct weir_addr *ret_v6);

@@ -35,6 +35,7 @@ struct reconciler *reconciler_new(struct loader *loader, struct names *names, st
 
 	r->loader = loader;
 	r->names = names;
+	r->identity = identity_new(loader, names);
 	r->source = source;
 	r->sandboxes = sandboxes;
 	r->options = *options;
@@ -72,6 +73,7 @@ void reconciler_free(struct reconciler *r)
 		r->pods = m->next;
 		managed_free(m);
 	}
+	identity_free(r->identity);
 	free(r);
 }
 
@@ -493,9 +495,9 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 	desired_init(&r->addresses, sizeof(struct weir_local_addr), sizeof(__u32));
 	scan(r);
 	/* names that an earlier agent knew are better than none */
-	err = source_listed(r->source) ? identity_sync(r->loader, r->names, r->source) : 0;
+	err = source_listed(r->source) ? identity_sync(r->identity, r->source) : 0;
 	if (err < 0)
-		log_error("the table of peers is incomplete", "error", strerror(-err), NULL);
+		log_error("cannot update the table of peers", "error", strerror(-err), NULL);
 	else
 		changes += err;
 	for (struct managed *m = r->pods; m; m = m->next) {

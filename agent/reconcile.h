@@ -6,6 +6,7 @@
 #ifndef WEIR_AGENT_RECONCILE_H
 #define WEIR_AGENT_RECONCILE_H
 
+#include "agent/identity.h"
 #include "agent/loader.h"
 #include "agent/map.h"
 #include "agent/names.h"
@@ -38,6 +39,7 @@ struct managed {
 struct reconciler {
 	struct loader *loader;
 	struct names *names;
+	struct identity *identity;
 	struct source *source;
 	const struct sandboxes *sandboxes;
 	struct policy_options options;

@@ -186,7 +186,7 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 	conn->flow.port = account_port(local.port);
 	conn->flow.direction = WEIR_INBOUND;
 	conn->flow.via = answer.verdict == WEIR_REDIRECT ? WEIR_VIA_PROXY : WEIR_VIA_DIRECT;
-	account_peer(&conn->flow, &remote.addr);
+	account_peer(&conn->flow, &remote.addr, 0);
 	conn->flow.service = WEIR_ID_NONE;
 	account_opened(conn);
 	return 1;

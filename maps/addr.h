@@ -111,6 +111,22 @@ WEIR_INLINE int weir_addr_in_v4(const struct weir_addr *addr, const __u8 net[4],
 	return weir_addr_is_v4(addr) && !((__u64)(a ^ n) >> (32 - (bits & 63)));
 }
 
+/*
+ * Private (RFC 1918), shared (RFC 6598), link-local, loopback and unique local addresses: what has
+ * one may be of the cluster even when nothing says so. Others are of the world outside.
+ */
+WEIR_INLINE int weir_addr_is_private(const struct weir_addr *addr)
+{
+	__u8 a = addr->ip[12], b = addr->ip[13];
+
+	if (!weir_addr_is_v4(addr))
+		return (addr->ip[0] & 0xfe) == 0xfc ||
+		       (addr->ip[0] == 0xfe && (addr->ip[1] & 0xc0) == 0x80) ||
+		       weir_addr_is_v6_low(addr, 1);
+	return a == 10 || (a == 172 && (b & 0xf0) == 16) || (a == 192 && b == 168) ||
+	       (a == 100 && (b & 0xc0) == 64) || (a == 169 && b == 254) || a == 127;
+}
+
 /* The kernel refuses a TCP connect() to these with ENETUNREACH before any rule is asked. */
 WEIR_INLINE int weir_addr_is_multicast(const struct weir_addr *addr)
 {

@@ -2,7 +2,7 @@
 /*
  * weir_flows: how much went between this workload and that peer?
  * weir_names: what is this id called?
- * weir_peers: who has this address?
+ * weir_peers: who has this address, or who is dialled by this address and port?
  * weir_named_ports: does a Service or a container name this port (or is it one of the many)?
  * weir_verdicts: how often was this decided for that workload?
  * weir_counters: what was lost, so that no loss is silent?
@@ -31,7 +31,13 @@ struct weir_name {
 	char kind[64];
 };
 
-/* Value of weir_peers; key: struct weir_addr. */
+/*
+ * Value of weir_peers; key: struct weir_endpoint. An outbound connection asks for the address and
+ * port that were dialled: a Service on an address that others share (external, or that of a
+ * headless Service's pod). Then for the address with port 0: a pod, a node, a ClusterIP. When that
+ * is WEIR_ID_HOST it asks for :: with the port: a NodePort is open on every node. An inbound one
+ * asks for the address alone, for the peer's port says nothing.
+ */
 struct weir_peer {
 	__u32 workload; /* id */
 	__u32 service; /* id, WEIR_ID_NONE unless the address is a Service's */

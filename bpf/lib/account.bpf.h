@@ -32,10 +32,30 @@ static __always_inline __u32 account_port(__u16 port)
 	return WEIR_PORT_DYNAMIC;
 }
 
-static __always_inline void account_peer(struct weir_flow_key *flow, const struct weir_addr *addr)
+/* See struct weir_peer. */
+static __always_inline const struct weir_peer *account_find_peer(const struct weir_addr *addr,
+								 __u16 port)
 {
-	const struct weir_peer *peer = bpf_map_lookup_elem(&weir_peers, addr);
-	__u8 a = addr->ip[12], b = addr->ip[13];
+	struct weir_endpoint key = { .addr = *addr, .port = port };
+	const struct weir_peer *peer = bpf_map_lookup_elem(&weir_peers, &key), *by_port;
+
+	if (peer || !port)
+		return peer;
+	key.port = 0;
+	peer = bpf_map_lookup_elem(&weir_peers, &key);
+	if (!peer || peer->workload != WEIR_ID_HOST)
+		return peer;
+	__builtin_memset(&key, 0, sizeof(key));
+	key.port = port;
+	by_port = bpf_map_lookup_elem(&weir_peers, &key);
+	return by_port ? by_port : peer;
+}
+
+/* port: as dialled, in host order; 0 for an inbound connection. */
+static __always_inline void account_peer(struct weir_flow_key *flow, const struct weir_addr *addr,
+					 __u16 port)
+{
+	const struct weir_peer *peer = account_find_peer(addr, port);
 
 	if (peer) {
 		flow->peer = peer->workload;
@@ -43,18 +63,7 @@ static __always_inline void account_peer(struct weir_flow_key *flow, const struc
 		return;
 	}
 	flow->service = WEIR_ID_NONE;
-	/* Private, shared, link-local and unique local addresses may be of the cluster. */
-	if (weir_addr_is_v4(addr))
-		flow->peer = a == 10 || (a == 172 && (b & 0xf0) == 16) || (a == 192 && b == 168) ||
-					     (a == 100 && (b & 0xc0) == 64) ||
-					     (a == 169 && b == 254) || a == 127
-				     ? WEIR_ID_UNKNOWN
-				     : WEIR_ID_EXTERNAL;
-	else
-		flow->peer = (addr->ip[0] & 0xfe) == 0xfc ||
-					     (addr->ip[0] == 0xfe && (addr->ip[1] & 0xc0) == 0x80)
-				     ? WEIR_ID_UNKNOWN
-				     : WEIR_ID_EXTERNAL;
+	flow->peer = weir_addr_is_private(addr) ? WEIR_ID_UNKNOWN : WEIR_ID_EXTERNAL;
 }
 
 /*

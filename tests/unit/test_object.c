@@ -118,10 +118,10 @@ static void test_slice_and_namespace(void **state)
 	(void)state;
 	assert_int_equal(o.n_slices, 2);
 	assert_string_equal(o.slices[0]->service, "cart");
-	assert_int_equal(o.slices[0]->n_addresses, 3);
-	expect_addr(&o.slices[0]->addresses[2], "10.0.0.3");
+	assert_int_equal(o.slices[0]->n_endpoints, 3);
+	expect_addr(&o.slices[0]->endpoints[2].addr, "10.0.0.3");
 	assert_null(o.slices[1]->service);
-	assert_int_equal(o.slices[1]->n_addresses, 0);
+	assert_int_equal(o.slices[1]->n_endpoints, 0);
 	assert_int_equal(o.n_namespaces, 1);
 	assert_string_equal(pairs_get(&o.namespaces[0]->labels, "istio-injection"), "enabled");
 	assert_string_equal(
@@ -160,7 +160,7 @@ static void test_one_bad_of_many(void **state)
 		"items[4]: this is null, not a Kubernetes object",
 		"items[5]: kind is missing",
 		("items[6] (Deployment shop/d): kind is Deployment, not Pod, Service, "
-		 "EndpointSlice, Namespace or List"),
+		 "EndpointSlice, Namespace, Node or List"),
 	};
 
 	(void)state;
@@ -191,7 +191,7 @@ static void test_useless(void **state)
 		{ "{}", "kind is missing" },
 		{ "{'kind':7}", "kind is missing" },
 		{ "{'kind':'Deployment'}",
-		  "kind is Deployment, not Pod, Service, EndpointSlice, Namespace or List" },
+		  "kind is Deployment, not Pod, Service, EndpointSlice, Namespace, Node or List" },
 		{ "{'kind':'Pod'}", "metadata is missing" },
 		{ "{'kind':'Pod','metadata':{'name':'a'}}", "metadata.namespace is missing" },
 		{ "{'kind':'List','items':{}}", "items is an object, not a list" },
