@@ -298,7 +298,16 @@ static char *explain_full(int err)
 	return xasprintf("its policy could not be written: %s", strerror(-err));
 }
 
-/* Steering needs the listeners that are there already; new ones record themselves. */
+/* Listeners and connections that are there already; new ones record themselves. */
+static int adopt(struct loader *l, const struct placement *p, char **ret_error)
+{
+	int err = loader_adopt(l, p->netns_fd);
+
+	if (err)
+		*ret_error = xasprintf("cannot look for its sockets: %s", strerror(-err));
+	return err;
+}
+
 static int steer(struct loader *l, const struct placement *p, bool changed, char **ret_error)
 {
 	int err;
@@ -307,9 +316,7 @@ static int steer(struct loader *l, const struct placement *p, bool changed, char
 		err = loader_detach_netns(l, p->cookie);
 		return err == -ENOENT ? 0 : 1;
 	}
-	err = changed ? loader_adopt_listeners(l, p->netns_fd) : 0;
-	if (!err)
-		err = loader_attach_netns(l, p->netns_fd, p->cookie);
+	err = loader_attach_netns(l, p->netns_fd, p->cookie);
 	if (!err && (p->policy->pod.flags & WEIR_POD_TPROXY) && changed)
 		err = tproxy_set_up(p->netns_fd, p->policy->pod.flags & WEIR_POD_IPV6);
 	if (err)
@@ -339,7 +346,9 @@ int apply_policy(struct loader *l, const struct placement *p, char **ret_error)
 		*ret_error = explain_full(err);
 		return err;
 	}
-	err = STEP(sum, steer(l, p, sum > 0, ret_error));
+	err = sum > 0 ? adopt(l, p, ret_error) : 0;
+	if (!err)
+		err = STEP(sum, steer(l, p, sum > 0, ret_error));
 	return err < 0 ? err : sum;
 }
 

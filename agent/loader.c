@@ -35,7 +35,8 @@ static const struct hook {
 	{ "getpeername6", "weir_peername6" }, { "recvmsg4", "weir_recvmsg4" },
 	{ "recvmsg6", "weir_recvmsg6" },      { "sockops", "weir_sockops" },
 	{ "sendmsg4", "weir_sendmsg4" },      { "sendmsg6", "weir_sendmsg6" },
-	{ "connect4", "weir_connect4" },      { "connect6", "weir_connect6" },
+	{ "sock_release", "weir_release" },   { "connect4", "weir_connect4" },
+	{ "connect6", "weir_connect6" },
 };
 
 struct loader {
@@ -235,6 +236,15 @@ static int attach_hooks(struct loader *l, const char *cgroup_root, char **ret_er
 	return err;
 }
 
+/* So that live connections can be folded while no agent runs: reading the file does it. */
+static int pin_fold(struct loader *l)
+{
+	_cleanup_free_ char *path = xasprintf("%s/iter_fold", l->bpf_dir);
+
+	unlink(path); /* an earlier agent's */
+	return bpf_link__pin(l->fold, path);
+}
+
 static int attach_iterators(struct loader *l, char **ret_error)
 {
 	union bpf_iter_link_info info = { .map.map_fd = bpf_map__fd(l->skel->maps.weir_conns) };
@@ -244,7 +254,7 @@ static int attach_iterators(struct loader *l, char **ret_error)
 	l->fold = bpf_program__attach_iter(l->skel->progs.weir_fold, &opts);
 	if (l->fold)
 		l->adopt = bpf_program__attach_iter(l->skel->progs.weir_adopt, NULL);
-	if (l->adopt)
+	if (l->adopt && !pin_fold(l))
 		return 0;
 	*ret_error = xasprintf("cannot attach iterators: %s", strerror(errno));
 	return -errno;
@@ -378,7 +388,7 @@ static int adopt_here(void *ctx)
 }
 
 /* iter/tcp walks the network namespace of whoever creates the iterator. */
-int loader_adopt_listeners(const struct loader *l, int netns_fd)
+int loader_adopt(const struct loader *l, int netns_fd)
 {
 	return netns_call(netns_fd, adopt_here, l->adopt);
 }

@@ -6,6 +6,7 @@
  *
  *   BPFDIR/weir_*          maps
  *   BPFDIR/links/HOOK      links at the kubepods cgroup
+ *   BPFDIR/iter_fold       the iterator that folds live connections into weir_flows
  *   BPFDIR/netns/COOKIE    link of sk_lookup in a captured pod's network namespace
  */
 #ifndef WEIR_AGENT_LOADER_H
@@ -37,8 +38,8 @@ void loader_each_hook(const struct loader *loader,
 
 /* Folds what live connections have counted into weir_flows. */
 int loader_fold(const struct loader *loader);
-/* Records the proxy's listeners that exist in this network namespace. */
-int loader_adopt_listeners(const struct loader *loader, int netns_fd);
+/* Finds the proxy's listeners and the connections that exist in this network namespace. */
+int loader_adopt(const struct loader *loader, int netns_fd);
 
 /* Steers inbound SYNs of that namespace; idempotent. */
 int loader_attach_netns(struct loader *loader, int netns_fd, uint64_t cookie);

@@ -128,6 +128,8 @@ static __always_inline void start_over(struct bpf_sock_addr *ctx, int family, st
 {
 	__u32 bound = a->conn->flags & WEIR_CONN_BOUND;
 
+	if (a->conn->flags & WEIR_CONN_TRYING)
+		account_never_left(a->conn);
 	if (bound && !ctx->sk->src_port) {
 		struct weir_addr any = {};
 
@@ -167,6 +169,8 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, int family, struct 
 		answer = weir_decide_presence(a->pod, answer, proxy_presence(ctx, a, answer.port));
 	choose_flow(a, &answer);
 	a->conn->reason = answer.reason;
+	if (answer.verdict != WEIR_REFUSE && (a->conn->flags & WEIR_CONN_COUNTED))
+		a->conn->flags |= WEIR_CONN_TRYING;
 	if (answer.verdict == WEIR_REDIRECT) {
 		a->conn->flags |= WEIR_CONN_REDIRECTED;
 		a->conn->proxy_port = answer.port;

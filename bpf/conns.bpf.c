@@ -73,7 +73,7 @@ int weir_list(struct bpf_iter__bpf_sk_storage_map *ctx)
 	row = bpf_map_lookup_elem(&weir_rows, &index);
 	if (!row)
 		return 0;
-	bytes = account_read(tp, conn->flags & WEIR_CONN_ACTIVE, 0);
+	bytes = account_read(tp, conn->flags, 0);
 	row->socket_cookie = bpf_get_socket_cookie(sk);
 	row->netns_cookie = sk->__sk_common.skc_net.net->net_cookie;
 	row->age_ns = bpf_ktime_get_ns() - conn->since_ns;

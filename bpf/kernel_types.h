@@ -11,7 +11,10 @@
 #define AF_INET		2
 #define AF_INET6	10
 #define SOCK_STREAM	1
+#define SOL_SOCKET	1
+#define SO_ERROR	4
 #define SOL_IP		0
+#define SOL_TCP		6
 #define SOL_IPV6	41
 #define TPROXY_MARK	1337 /* ISTIO_INBOUND_TPROXY_MARK, which no pod sets */
 #define SO_ORIGINAL_DST 80 /* the same number at both levels */
@@ -101,6 +104,7 @@ struct sock {
 	socket_lock_t sk_lock;
 	struct socket *sk_socket;
 	int sk_err;
+	int sk_err_soft;
 };
 
 struct inet_sock {
@@ -115,11 +119,14 @@ struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u64 bytes_acked;
 	__u64 bytes_received;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
+	__u32 srtt_us; /* eight times the smoothed round trip */
 	__u32 snd_una;
 	__u32 snd_nxt;
 	__u32 write_seq;
 	__u32 total_retrans;
-	__u32 srtt_us; /* times eight */
+	__u8 bpf_sock_ops_cb_flags;
 };
 
 struct bpf_iter_meta;

@@ -66,7 +66,7 @@ WEIR_HASH(weir_peers, struct weir_endpoint, struct weir_peer, 131072, BPF_F_NO_P
 WEIR_HASH(weir_flows, struct weir_flow_key, struct weir_flow, WEIR_FLOWS_MAX, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_verdicts, struct weir_verdict_key, __u64, 16384, BPF_F_NO_PREALLOC);
 WEIR_ARRAY(weir_named_ports, __u64, WEIR_NAMED_PORT_WORDS);
-WEIR_ARRAY(weir_counters, __u64, WEIR_COUNTER_MAX);
+WEIR_ARRAY(weir_counters, __u64, WEIR_COUNTERS_ROOM);
 
 /* Must never have a program attached: its sockets are listeners, and stay plain TCP sockets. */
 struct weir_listeners_map {

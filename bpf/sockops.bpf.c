@@ -12,6 +12,7 @@
 
 #include "bpf/kernel_types.h"
 #include "bpf/lib/account.bpf.h"
+#include "bpf/lib/adopt.bpf.h"
 #include "bpf/lib/endpoint.bpf.h"
 #include "bpf/lib/inbound.bpf.h"
 #include "bpf/lib/pending.bpf.h"
@@ -81,26 +82,61 @@ static __always_inline int on_connect(struct bpf_sock_ops *ctx)
 	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
 	if (!conn)
 		return 1;
+	conn->flags &= ~WEIR_CONN_TRYING;
 	watch_states(ctx);
 	if (conn->flags & (WEIR_CONN_REDIRECTED | WEIR_CONN_IN_PLACE))
 		publish(ctx, conn);
 	return 1;
 }
 
+/* Its pod became known while the handshake ran: counted from its first byte, like all others. */
+static __always_inline struct weir_conn *late_conn(struct bpf_sock_ops *ctx, struct bpf_sock *sk,
+						   struct tcp_sock *tp)
+{
+	__u64 cookie = bpf_get_netns_cookie(ctx);
+	const struct weir_pod *pod = pod_of(cookie);
+	struct weir_endpoint local = {}, remote = {};
+	struct weir_flow_key flow = {};
+	struct weir_conn *conn;
+
+	if (!pod)
+		return 0;
+	local_endpoint(ctx, &local);
+	remote_endpoint(ctx, &remote);
+	if (!adopt_flow(&flow, tp, pod, cookie, 1, &local, &remote))
+		return 0;
+	conn = bpf_sk_storage_get(&weir_conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!conn) {
+		stats_count(WEIR_COUNTER_UNTRACKED_SOCKETS);
+		return 0;
+	}
+	conn->flow = flow;
+	conn->dialled = remote;
+	conn->flags = WEIR_CONN_ACTIVE | WEIR_CONN_COUNTED;
+	watch_states(ctx);
+	return conn;
+}
+
 static __always_inline int on_connected(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
+	__u64 began, now = bpf_ktime_get_ns();
 	const struct weir_pod *pod;
 	struct weir_conn *conn;
+	struct tcp_sock *tp;
 
-	if (!sk)
+	tp = sk ? bpf_skc_to_tcp_sock(sk) : 0;
+	if (!tp)
 		return 1;
-	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
+	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0) ?: late_conn(ctx, sk, tp);
 	if (!conn)
 		return 1;
-	conn->since_ns = bpf_ktime_get_ns();
+	began = conn->since_ns;
+	conn->since_ns = now;
+	if (tp->bytes_acked)
+		conn->flags |= WEIR_CONN_SYN_ACKED;
 	if (conn->flags & WEIR_CONN_COUNTED)
-		account_opened(conn);
+		account_opened(conn, began ? now - began : 0);
 	if (!(conn->flags & WEIR_CONN_REDIRECTED))
 		return 1;
 	pod = pod_of(bpf_get_netns_cookie(ctx));
@@ -166,6 +202,8 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 		stats_count(WEIR_COUNTER_UNTRACKED_SOCKETS);
 		return 1;
 	}
+	if (conn->flags & WEIR_CONN_ACTIVE)
+		return on_connected(ctx); /* both ends dialled each other */
 	by_proxy = conn->flags & WEIR_CONN_LISTED;
 	__builtin_memset(conn, 0, sizeof(*conn));
 	conn->since_ns = bpf_ktime_get_ns();
@@ -188,8 +226,18 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 	conn->flow.via = answer.verdict == WEIR_REDIRECT ? WEIR_VIA_PROXY : WEIR_VIA_DIRECT;
 	account_peer(&conn->flow, &remote.addr, 0);
 	conn->flow.service = WEIR_ID_NONE;
-	account_opened(conn);
+	account_opened(conn, 0);
 	return 1;
+}
+
+/* What it dialled before it came to listen must not be taken for its children's. */
+static __always_inline void forget_dialled(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct weir_conn *conn = sk ? bpf_sk_storage_get(&weir_conns, sk, 0, 0) : 0;
+
+	if (conn)
+		conn->flags &= WEIR_CONN_BOUND;
 }
 
 /* So that looking for listeners that were there before does not find this one again. */
@@ -221,6 +269,7 @@ static __always_inline int on_listen(struct bpf_sock_ops *ctx)
 	struct weir_endpoint local = {};
 	__u32 one = 1;
 
+	forget_dialled(ctx);
 	if (!pod || pod->mode != WEIR_MODE_CAPTURE)
 		return 1;
 	if (!pod_listens_on(pod, seen.port))
@@ -278,17 +327,22 @@ static __always_inline int on_state(struct bpf_sock_ops *ctx)
 		return 1;
 	if (conn->flags & WEIR_CONN_ACTIVE)
 		withdraw(ctx, conn);
-	if (conn->flags & WEIR_CONN_OPENED) {
-		struct weir_flow *flow;
+	if (conn->flags & WEIR_CONN_OPENED)
+		account_closed(conn, tp, oldstate);
+	else if (oldstate == BPF_TCP_SYN_SENT ||
+		 (oldstate == BPF_TCP_SYN_RECV && (conn->flags & WEIR_CONN_ACTIVE)))
+		on_failed(ctx, conn, account_error(conn, tp));
+	return 1;
+}
 
-		conn->flags &= ~WEIR_CONN_OPENED;
-		account_fold(conn, tp, oldstate, 1);
-		flow = account_flow(&conn->flow);
-		if (flow)
-			__sync_fetch_and_add(&flow->closed, 1);
-	} else if (oldstate == BPF_TCP_SYN_SENT) {
-		on_failed(ctx, conn, tp->inet_conn.icsk_inet.sk.sk_err);
-	}
+/* A connect() that ended before any SYN could leave, of a socket that ends here. */
+SEC("cgroup/sock_release")
+int weir_release(struct bpf_sock *sk)
+{
+	struct weir_conn *conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
+
+	if (conn && (conn->flags & WEIR_CONN_TRYING))
+		account_never_left(conn);
 	return 1;
 }
 

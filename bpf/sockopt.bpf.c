@@ -44,9 +44,9 @@ static __always_inline int original_destination(struct bpf_sockopt *ctx, struct 
 
 	if (conn && (conn->flags & WEIR_CONN_REDIRECTED))
 		*e = conn->dialled;
-	else if (conn && (conn->flags & WEIR_CONN_ACTIVE))
+	else if (conn && (conn->flags & (WEIR_CONN_ACTIVE | WEIR_CONN_FOUND)) == WEIR_CONN_ACTIVE)
 		remote_endpoint(sk, e);
-	else if (conn || ctx->retval)
+	else if ((conn && !(conn->flags & WEIR_CONN_FOUND)) || ctx->retval)
 		local_endpoint(sk, e);
 	else
 		return 0; /* older than weir, and conntrack has an answer of its own */
@@ -85,6 +85,20 @@ static __always_inline int answer_v6(struct bpf_sockopt *ctx, const struct weir_
 	return 1;
 }
 
+/* SO_ERROR takes the error away: why the attempt failed would not be known at its end. */
+static __always_inline void note_soft_error(struct bpf_sockopt *ctx, struct bpf_sock *sk)
+{
+	int *value = ctx->optval;
+	struct weir_conn *conn;
+
+	if (!sk || sk->protocol != IPPROTO_TCP || sk->state != BPF_TCP_SYN_SENT ||
+	    (void *)(value + 1) > ctx->optval_end || !*value)
+		return;
+	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
+	if (conn)
+		conn->soft_error = *value;
+}
+
 SEC("cgroup/getsockopt")
 int weir_getsockopt(struct bpf_sockopt *ctx)
 {
@@ -92,6 +106,8 @@ int weir_getsockopt(struct bpf_sockopt *ctx)
 	const struct weir_pod *pod;
 	struct bpf_sock *sk = ctx->sk;
 
+	if (ctx->level == SOL_SOCKET && ctx->optname == SO_ERROR)
+		note_soft_error(ctx, sk);
 	if (ctx->optname != SO_ORIGINAL_DST || (ctx->level != SOL_IP && ctx->level != SOL_IPV6))
 		return keep(ctx);
 	if (!sk || sk->protocol != IPPROTO_TCP || sk->state == BPF_TCP_CLOSE ||

@@ -120,6 +120,7 @@ static const struct {
 	{ BPF_CGROUP_UDP6_RECVMSG, "recvmsg6" },
 	{ BPF_CGROUP_GETSOCKOPT, "getsockopt" },
 	{ BPF_CGROUP_SOCK_OPS, "sock_ops" },
+	{ BPF_CGROUP_INET_SOCK_RELEASE, "sock_release" },
 };
 
 /* Programs known by the beginning of their names. */

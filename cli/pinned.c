@@ -10,8 +10,8 @@
 #include "base/cleanup.h"
 
 const char *const pinned_hook_names[] = {
-	"connect4", "connect6",	    "sendmsg4",	    "sendmsg6", "recvmsg4",
-	"recvmsg6", "getpeername4", "getpeername6", "sockops",	"getsockopt",
+	"connect4",	"connect6",	"sendmsg4", "sendmsg6",	  "recvmsg4",	  "recvmsg6",
+	"getpeername4", "getpeername6", "sockops",  "getsockopt", "sock_release",
 };
 const size_t pinned_hooks_n = ARRAY_SIZE(pinned_hook_names);
 

@@ -33,6 +33,12 @@ static const char *const reasons[] = {
 #undef X
 };
 
+static const char *const tls_names[] = {
+#define X(number, NAME, name) [number] = #name,
+	WEIR_TLS(X)
+#undef X
+};
+
 static const char *const failures[] = {
 #define X(number, NAME, name) [number] = #name,
 	WEIR_FAILURES(X)
@@ -83,6 +89,11 @@ const char *name_reason(enum weir_reason reason)
 const char *name_failure(enum weir_failure failure)
 {
 	return LOOKUP(failures, failure);
+}
+
+const char *name_tls(enum weir_tls tls)
+{
+	return LOOKUP(tls_names, tls);
 }
 
 const char *name_port(uint32_t port, char text[16])

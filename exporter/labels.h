@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the numbers in weir's maps are called in labels. */
+/* Labels, and what the numbers in weir's maps are called in them. */
 #ifndef WEIR_EXPORTER_LABELS_H
 #define WEIR_EXPORTER_LABELS_H
 
 #include "base/buf.h"
 #include "exporter/snapshot.h"
+#include "exporter/text.h"
+
+#define LABEL(labels, name, text)	 text_label(labels, name, text, strlen(text))
+#define LABEL_ARRAY(labels, name, array) text_label(labels, name, array, sizeof(array))
 
 /* All of them answer "unknown" to a number that a newer agent may have left in a map. */
 const char *name_direction(enum weir_direction direction);
@@ -13,6 +17,7 @@ const char *name_leg(enum weir_via via); /* of a proxy's further leg */
 const char *name_verdict(enum weir_verdict verdict);
 const char *name_reason(enum weir_reason reason);
 const char *name_failure(enum weir_failure failure);
+const char *name_tls(enum weir_tls tls);
 const char *name_port(uint32_t port, char text[16]); /* writes into text where it must */
 
 /* The name of a workload: the snapshot's, or that of a reserved id; never NULL. */

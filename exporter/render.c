@@ -4,55 +4,11 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "exporter/families.h"
 #include "exporter/labels.h"
-#include "exporter/table.h"
 #include "exporter/text.h"
 
-enum table_id {
-#define METRIC_TABLE(TABLE, labels, about) TABLE_##TABLE,
-#include "exporter/metrics.def"
-	TABLE_MAX
-};
-
-/* Where in a row's values a family finds its own. */
-enum column {
-	COLUMN_COUNT = 0,
-	COLUMN_SECONDS = 0,
-
-	COLUMN_SENT = 0, /* FLOWS, LEGS */
-	COLUMN_RECEIVED,
-	COLUMN_OPENED,
-	COLUMN_CLOSED,
-	COLUMN_RETRANSMITTED,
-	COLUMN_OPEN,
-
-	COLUMN_ERRORS_NOW = 0, /* POD_INPUTS */
-	COLUMN_WARNINGS,
-
-	COLUMN_CAPACITY = 1, /* MAPS, with COUNT */
-
-	COLUMN_UNTRACKED = 0, /* LOSSES */
-	COLUMN_EVENTS_LOST,
-	COLUMN_OVERFLOW,
-
-	COLUMN_UP = 0, /* KUBERNETES */
-	COLUMN_OBJECTS,
-	COLUMN_BROKEN,
-	COLUMN_HEARD,
-	COLUMN_LISTS,
-	COLUMN_ERRORS,
-
-	COLUMN_CPU = 0, /* PROCESS */
-	COLUMN_OPEN_FDS,
-	COLUMN_MAX_FDS,
-	COLUMN_VIRTUAL,
-	COLUMN_RESIDENT,
-	COLUMN_START,
-};
-
-_Static_assert(COLUMN_START < TABLE_COLUMNS, "a row is too narrow");
-
-enum kind { COUNTER, GAUGE, INFO, SECONDS, SECONDS_COUNTER };
+enum kind { COUNTER, GAUGE, INFO, SECONDS, SECONDS_COUNTER, HISTOGRAM };
 
 static const enum text_type kind_types[] = {
 	[COUNTER] = TEXT_COUNTER,
@@ -60,6 +16,7 @@ static const enum text_type kind_types[] = {
 	[INFO] = TEXT_INFO,
 	[SECONDS] = TEXT_GAUGE,
 	[SECONDS_COUNTER] = TEXT_COUNTER,
+	[HISTOGRAM] = TEXT_HISTOGRAM,
 };
 
 struct family {
@@ -75,84 +32,6 @@ static const struct family families[] = {
 	{ TABLE_##TABLE, COLUMN_##COLUMN, KIND, #name, help },
 #include "exporter/metrics.def"
 };
-
-#define LABEL(labels, name, text)	 text_label(labels, name, text, strlen(text))
-#define LABEL_ARRAY(labels, name, array) text_label(labels, name, array, sizeof(array))
-
-/* All labels of a flow but the last, `via` or `leg`. */
-static void flow_labels(const struct snapshot *s, const struct weir_flow_key *key,
-			struct buf *labels)
-{
-	const struct weir_name *workload = name_of(s, key->workload), *peer = name_of(s, key->peer);
-	char port[16];
-
-	LABEL_ARRAY(labels, "namespace", workload->namespace);
-	LABEL_ARRAY(labels, "workload", workload->name);
-	LABEL_ARRAY(labels, "workload_kind", workload->kind);
-	LABEL(labels, "direction", name_direction(key->direction));
-	LABEL_ARRAY(labels, "peer_namespace", peer->namespace);
-	LABEL_ARRAY(labels, "peer_workload", peer->name);
-	LABEL_ARRAY(labels, "peer_service", name_of_service(s, key->service)->name);
-	LABEL(labels, "port", name_port(key->port, port));
-}
-
-static void fill_flow(const struct snapshot *s, const struct snapshot_flow *flow, int leg,
-		      struct series_table *table)
-{
-	const struct weir_flow *from = &flow->value;
-	struct buf labels = { 0 };
-	union value *to;
-
-	flow_labels(s, &flow->key, &labels);
-	if (leg)
-		LABEL(&labels, "leg", name_leg(flow->key.via));
-	else
-		LABEL(&labels, "via", name_via(flow->key.via));
-	to = series_add(table, &labels)->values;
-	to[COLUMN_SENT].count = from->sent;
-	to[COLUMN_RECEIVED].count = from->received;
-	to[COLUMN_OPENED].count = from->opened;
-	to[COLUMN_CLOSED].count = from->closed;
-	to[COLUMN_RETRANSMITTED].count = from->retransmitted;
-}
-
-static void fill_failed(const struct snapshot *s, const struct snapshot_flow *flow,
-			struct series_table *table)
-{
-	for (int i = 0; i < WEIR_FAILED_MAX; i++) {
-		struct buf labels = { 0 };
-
-		if (!flow->value.failed[i])
-			continue;
-		flow_labels(s, &flow->key, &labels);
-		LABEL(&labels, "via", name_via(flow->key.via));
-		LABEL(&labels, "reason", name_failure((enum weir_failure)i));
-		series_add(table, &labels)->values[COLUMN_COUNT].count = flow->value.failed[i];
-	}
-}
-
-static void fill_flows(const struct snapshot *s, struct series_table *tables)
-{
-	struct series_table *own = &tables[TABLE_FLOWS];
-
-	for (size_t i = 0; i < s->n_flows; i++) {
-		const struct snapshot_flow *flow = &s->flows[i];
-		int leg = flow->key.via == WEIR_VIA_LEG_NETWORK ||
-			  flow->key.via == WEIR_VIA_LEG_APPLICATION;
-
-		fill_flow(s, flow, leg, leg ? &tables[TABLE_LEGS] : own);
-		if (!leg)
-			fill_failed(s, flow, &tables[TABLE_FAILED]);
-	}
-	series_merge(own);
-	for (size_t i = 0; i < own->n; i++) {
-		union value *v = own->rows[i].values;
-		uint64_t opened = v[COLUMN_OPENED].count, closed = v[COLUMN_CLOSED].count;
-
-		/* Read while both move: closed may be the newer one. */
-		v[COLUMN_OPEN].count = opened > closed ? opened - closed : 0;
-	}
-}
 
 static void fill_verdicts(const struct snapshot *s, struct series_table *tables)
 {
@@ -292,21 +171,51 @@ static void write_number(struct buf *out, uint64_t n)
 	buf_add(out, digits + at, sizeof(digits) - at);
 }
 
-static void write_sample(struct buf *out, const struct family *family, const struct row *row)
+static void write_labels(struct buf *out, const struct row *row)
 {
-	const union value *value = &row->values[family->column];
-
-	buf_str(out, family->name);
 	if (row->labels[0]) {
 		buf_str(out, "{");
 		buf_str(out, row->labels);
 		buf_str(out, "}");
 	}
 	buf_str(out, " ");
+}
+
+static void write_sample(struct buf *out, const struct family *family, const struct row *row)
+{
+	const union value *value = &row->values[family->column];
+
+	buf_str(out, family->name);
+	write_labels(out, row);
 	if (family->kind == SECONDS || family->kind == SECONDS_COUNTER)
 		buf_printf(out, "%.6f", value->seconds);
 	else
 		write_number(out, value->count);
+	buf_str(out, "\n");
+}
+
+/* As OpenMetrics wants them: the shortest number that has a point. */
+static const char *const bounds[] = { "0.0001", "0.0005", "0.001", "0.005", "0.01", "0.05",
+				      "0.1",	"0.5",	  "1.0",   "5.0",   "+Inf" };
+_Static_assert(ARRAY_SIZE(bounds) == WEIR_TIME_BUCKETS, "one for each bucket");
+
+static void write_histogram(struct buf *out, const struct family *family, const struct row *row)
+{
+	const union value *values = row->values;
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < WEIR_TIME_BUCKETS; i++) {
+		count += values[COLUMN_BUCKETS + i].count;
+		buf_printf(out, "%s_bucket{%s%sle=\"%s\"} ", family->name, row->labels,
+			   row->labels[0] ? "," : "", bounds[i]);
+		write_number(out, count);
+		buf_str(out, "\n");
+	}
+	buf_printf(out, "%s_sum", family->name);
+	write_labels(out, row);
+	buf_printf(out, "%.6f\n%s_count", (double)values[COLUMN_SUM_US].count / 1e6, family->name);
+	write_labels(out, row);
+	write_number(out, count);
 	buf_str(out, "\n");
 }
 
@@ -317,7 +226,10 @@ static void write_family(struct buf *out, enum render_format format, const struc
 		return;
 	text_family(out, format, kind_types[family->kind], family->name, family->help);
 	for (size_t i = 0; i < table->n; i++)
-		write_sample(out, family, &table->rows[i]);
+		if (family->kind == HISTOGRAM)
+			write_histogram(out, family, &table->rows[i]);
+		else
+			write_sample(out, family, &table->rows[i]);
 }
 
 void render_snapshot(const struct snapshot *s, enum render_format format, struct buf *out)

@@ -11,7 +11,7 @@
 
 #include "base/buf.h"
 
-#define TABLE_COLUMNS 8
+#define TABLE_COLUMNS 12
 
 union value {
 	uint64_t count;

@@ -10,6 +10,7 @@ static const char *const type_names[][2] = {
 	[TEXT_COUNTER] = { [RENDER_TEXT] = "counter", [RENDER_OPENMETRICS] = "counter" },
 	[TEXT_GAUGE] = { [RENDER_TEXT] = "gauge", [RENDER_OPENMETRICS] = "gauge" },
 	[TEXT_INFO] = { [RENDER_TEXT] = "gauge", [RENDER_OPENMETRICS] = "info" },
+	[TEXT_HISTOGRAM] = { [RENDER_TEXT] = "histogram", [RENDER_OPENMETRICS] = "histogram" },
 };
 
 /* What OpenMetrics takes off a sample's name to get its family's. */
@@ -17,6 +18,7 @@ static const char *const suffixes[] = {
 	[TEXT_COUNTER] = "_total",
 	[TEXT_GAUGE] = "",
 	[TEXT_INFO] = "_info",
+	[TEXT_HISTOGRAM] = "",
 };
 
 const char *text_type_name(enum text_type type, enum render_format format)

@@ -8,7 +8,7 @@
 #include "base/buf.h"
 #include "exporter/render.h"
 
-enum text_type { TEXT_COUNTER, TEXT_GAUGE, TEXT_INFO };
+enum text_type { TEXT_COUNTER, TEXT_GAUGE, TEXT_INFO, TEXT_HISTOGRAM };
 
 const char *text_type_name(enum text_type type, enum render_format format);
 /* Adds HELP and TYPE of a family whose samples are called name. */

@@ -22,6 +22,10 @@ enum weir_conn_flag {
 	WEIR_CONN_PUBLISHED = 1 << 6, /* has an entry in weir_origdst until it is claimed */
 	WEIR_CONN_IN_PLACE = 1 << 7, /* its SYN bears the dialled address, and must not be judged as
 					one from outside; if REDIRECTED, proxy_port takes it */
+	WEIR_CONN_FOUND = 1 << 8, /* established before weir knew its pod */
+	WEIR_CONN_SYN_ACKED = 1 << 9, /* bytes_acked has counted its own SYN */
+	WEIR_CONN_TRYING = 1 << 10, /* connect() was let through, and no SYN has left yet */
+	WEIR_CONN_TLS_ASKED = 1 << 11, /* its first payload has not been seen yet */
 };
 
 /* In weir_conn.sent, received and retransmitted: no more will be folded. */
@@ -36,10 +40,12 @@ struct weir_conn {
 	struct weir_endpoint dialled;
 	__u32 flags; /* enum weir_conn_flag */
 	__u16 proxy_port; /* that a redirected connection was sent to, host order */
-	__u16 pad;
+	__u16 soft_error; /* an errno of the attempt that the application has taken by SO_ERROR */
 	enum weir_reason reason; /* of the verdict */
+	__u32 observed; /* when its round trip was last observed, in 2^30 ns; 0: never */
+	__u32 room[5]; /* socket storage cannot grow while its sockets live */
 };
 
-_Static_assert(sizeof(struct weir_conn) == 88, "ABI");
+_Static_assert(sizeof(struct weir_conn) == 112, "ABI");
 
 #endif

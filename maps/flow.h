@@ -85,20 +85,53 @@ enum weir_failure {
 		WEIR_FAILED_MAX = 7
 };
 
-/* Totals since the workload was first seen. Bytes are payload, counted once, whatever was
- * retransmitted. */
+/* X(microseconds): upper bounds of the buckets of both histograms; the last bucket has none. */
+#define WEIR_TIME_BOUNDS(X) \
+	X(100) X(500) X(1000) X(5000) X(10000) X(50000) X(100000) X(500000) X(1000000) X(5000000)
+
+#define WEIR_TIME_BUCKETS 11
+
+struct weir_times {
+	__u64 sum_us;
+	__u64 count[WEIR_TIME_BUCKETS]; /* observations in this bucket alone */
+};
+
+/*
+ * Totals since the workload was first seen. Bytes are payload, counted once, whatever was
+ * retransmitted. Append-only, within the room that is left: a successor adds what an earlier
+ * agent's table holds to its own (agent/resize.c).
+ */
 struct weir_flow {
 	__u64 sent; /* bytes the workload's socket sent */
 	__u64 received; /* bytes it received */
-	__u64 opened; /* connections established */
+	__u64 opened; /* connections established, or found established */
 	__u64 closed; /* of these, ended */
 	__u64 retransmitted; /* segments */
-	__u64 failed[WEIR_FAILED_MAX];
+	__u64 found; /* of those opened, the ones that were there before weir knew the pod */
+	__u64 failed[10]; /* by enum weir_failure */
+	__u64 tls[3]; /* connections by enum weir_tls, if asked for */
+	__u64 room;
+	struct weir_times connect; /* from connect() to the end of the handshake */
+	struct weir_times rtt; /* smoothed, as TCP has it */
+};
+
+/* What the first payload bytes of a connection were. X(number, NAME, label) */
+#define WEIR_TLS(X)    \
+	X(0, YES, yes) \
+	X(1, NO, no)   \
+	X(2, UNKNOWN, unknown) /* it ended before any came */
+
+enum weir_tls {
+#define X(number, NAME, name) WEIR_TLS_##NAME = number,
+	WEIR_TLS(X)
+#undef X
+		WEIR_TLS_MAX = 3
 };
 
 _Static_assert(sizeof(struct weir_name) == 384, "ABI");
 _Static_assert(sizeof(struct weir_flow_key) == 24, "ABI");
-_Static_assert(sizeof(struct weir_flow) == 96, "ABI");
+_Static_assert(sizeof(struct weir_flow) == 352, "ABI");
+_Static_assert(WEIR_FAILED_MAX <= 10, "no room left in struct weir_flow");
 
 /* Key of weir_verdicts; value: __u64. */
 struct weir_verdict_key {
@@ -121,13 +154,17 @@ _Static_assert(sizeof(struct weir_verdict_key) == 16, "ABI");
 	X(3, LISTENER_LOST) /* a listener could not be recorded */                          \
 	X(4, VERDICT_LOST) /* weir_verdicts was full */                                     \
 	X(5, PENDING) /* no loss: entries of weir_origdst now */                            \
-	X(6, FLOWS) /* no loss: entries of weir_flows that the hooks made */
+	X(6, FLOWS) /* no loss: entries of weir_flows that the hooks made */                \
+	X(7, NEXT_NAME) /* no loss: the next id that no name has had */
+
+/* Entries of weir_counters: room for more of them, so that an upgrade keeps the map. */
+#define WEIR_COUNTERS_ROOM 32
 
 enum weir_counter {
 #define X(number, NAME) WEIR_COUNTER_##NAME = number,
 	WEIR_COUNTERS(X)
 #undef X
-		WEIR_COUNTER_MAX = 7
+		WEIR_COUNTER_MAX = 8
 };
 
 #endif

@@ -66,6 +66,9 @@ static __always_inline void account_peer(struct weir_flow_key *flow, const struc
 	flow->peer = weir_addr_is_private(addr) ? WEIR_ID_UNKNOWN : WEIR_ID_EXTERNAL;
 }
 
+/* A new flow; too big for the stack. */
+static const struct weir_flow account_nothing;
+
 /*
  * The flow's slot, made when new; 0 when the table is full. The key is copied: in an iterator it
  * lies in a buffer, which helpers take for a key only since 6.2.
@@ -74,13 +77,12 @@ static __always_inline struct weir_flow *account_flow(const struct weir_flow_key
 {
 	struct weir_flow_key key = *of;
 	struct weir_flow *flow = bpf_map_lookup_elem(&weir_flows, &key);
-	struct weir_flow zero = {};
 
 	if (flow)
 		return flow;
 	if (stats_read(WEIR_COUNTER_FLOWS) >= WEIR_FLOWS_MAX - WEIR_FLOWS_RESERVED)
 		return 0;
-	if (!bpf_map_update_elem(&weir_flows, &key, &zero, BPF_NOEXIST))
+	if (!bpf_map_update_elem(&weir_flows, &key, &account_nothing, BPF_NOEXIST))
 		stats_count(WEIR_COUNTER_FLOWS);
 	return bpf_map_lookup_elem(&weir_flows, &key);
 }
@@ -110,12 +112,13 @@ static __always_inline int account_busy(struct sock *sk)
 }
 
 /*
- * bytes_acked counts the own SYN of an active open and the own FIN, bytes_received the peer's FIN
- * (tcp_snd_una_update(), tcp_rcv_nxt_update(); same in 5.10 .. 7.2). The order of the loads matters
- * when another processor moves the counters meanwhile: what is read can then only be less than
- * the truth, and the next fold brings the rest.
+ * bytes_acked counts the own FIN and, unless the socket was repaired into being, the own SYN of an
+ * active open; bytes_received the peer's FIN (tcp_snd_una_update(), tcp_rcv_nxt_update(); same in
+ * 5.10 .. 7.2). The order of the loads matters when another processor moves the counters
+ * meanwhile: what is read can then only be less than the truth, and the next fold brings the rest.
+ * flags are those of the socket's struct weir_conn; oldstate is 0 unless the state is changing.
  */
-static __always_inline struct payload account_read(struct tcp_sock *tp, int active, __u32 oldstate)
+static __always_inline struct payload account_read(struct tcp_sock *tp, __u32 flags, __u32 oldstate)
 {
 	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
 	__u64 acked = *(volatile __u64 *)&tp->bytes_acked;
@@ -131,7 +134,7 @@ static __always_inline struct payload account_read(struct tcp_sock *tp, int acti
 	__u64 sent = acked + (__u32)(nxt - una);
 	struct payload p;
 
-	if (active && sent)
+	if ((flags & WEIR_CONN_SYN_ACKED) && sent)
 		sent--;
 	if (fin_queued && nxt == write_seq && sent)
 		sent--;
@@ -159,36 +162,98 @@ static __always_inline __u64 account_advance(__u64 *mark, __u64 now, __u64 done)
 	return 0;
 }
 
-static __always_inline void account_add(__u64 *total, __u64 *mark, __u64 now, __u64 done)
+static __always_inline __u64 account_add(__u64 *total, __u64 *mark, __u64 now, __u64 done)
 {
 	__u64 delta = account_advance(mark, now, done);
 
 	if (delta)
 		__sync_fetch_and_add(total, delta);
+	return delta;
+}
+
+static __always_inline void account_time(struct weir_times *times, __u64 us)
+{
+	__u32 bucket = 0;
+
+#define X(bound) bucket += us > (bound);
+	WEIR_TIME_BOUNDS(X)
+#undef X
+	if (bucket >= WEIR_TIME_BUCKETS)
+		return;
+	__sync_fetch_and_add(&times->sum_us, us);
+	__sync_fetch_and_add(&times->count[bucket], 1);
+}
+
+/*
+ * A connection's round trip is observed once by whoever folds it first, the scrape or its end, and
+ * again as long as it moves data, not more often than every 15 s: so a short connection weighs as
+ * much as it should, a long one is seen before it ends, and several scrapers change nothing.
+ */
+#define ACCOUNT_OBSERVE_EVERY 14 /* in 2^30 ns */
+
+static __always_inline void account_round_trip(struct weir_flow *flow, struct weir_conn *conn,
+					       __u32 srtt_us, int moved)
+{
+	__u32 was = *(volatile __u32 *)&conn->observed, now;
+
+	if (!srtt_us || (was && !moved))
+		return;
+	now = bpf_ktime_get_ns() >> 30;
+	if (was && now - was < ACCOUNT_OBSERVE_EVERY)
+		return;
+	if (__sync_val_compare_and_swap(&conn->observed, was, now ?: 1) == was)
+		account_time(&flow->rtt, srtt_us >> 3);
 }
 
 static __always_inline void account_fold(struct weir_conn *conn, struct tcp_sock *tp,
-					 __u32 oldstate, int last)
+					 struct weir_flow *flow, __u32 oldstate, int last)
 {
-	struct payload now = account_read(tp, conn->flags & WEIR_CONN_ACTIVE, oldstate);
-	__u64 done = last ? WEIR_CONN_DONE : 0;
-	struct weir_flow *flow = account_flow(&conn->flow);
+	struct payload now = account_read(tp, conn->flags, oldstate);
+	__u64 done = last ? WEIR_CONN_DONE : 0, moved;
 
-	if (!flow)
-		return;
-	account_add(&flow->sent, &conn->sent, now.sent, done);
-	account_add(&flow->received, &conn->received, now.received, done);
+	moved = account_add(&flow->sent, &conn->sent, now.sent, done);
+	moved += account_add(&flow->received, &conn->received, now.received, done);
 	account_add(&flow->retransmitted, &conn->retransmitted, tp->total_retrans, done);
+	account_round_trip(flow, conn, tp->srtt_us, moved != 0);
 }
 
-static __always_inline void account_opened(struct weir_conn *conn)
+/* connect_ns: how long connect() took, 0 when that is not known. */
+static __always_inline void account_opened(struct weir_conn *conn, __u64 connect_ns)
 {
 	struct weir_flow *flow = account_start(conn);
 
 	if (!flow)
 		return;
-	conn->flags |= WEIR_CONN_OPENED;
 	__sync_fetch_and_add(&flow->opened, 1);
+	conn->flags |= WEIR_CONN_OPENED;
+	if (connect_ns)
+		account_time(&flow->connect, connect_ns / 1000);
+}
+
+/* The socket leaves `oldstate` for CLOSE, and is still as it was in it. */
+static __always_inline void account_closed(struct weir_conn *conn, struct tcp_sock *tp,
+					   __u32 oldstate)
+{
+	struct weir_flow *flow = account_flow(&conn->flow);
+
+	conn->flags &= ~WEIR_CONN_OPENED;
+	if (!flow)
+		return;
+	account_fold(conn, tp, flow, oldstate, 1);
+	if (conn->flags & WEIR_CONN_TLS_ASKED)
+		__sync_fetch_and_add(&flow->tls[WEIR_TLS_UNKNOWN], 1);
+	__sync_fetch_and_add(&flow->closed, 1);
+}
+
+/*
+ * Why a handshake came to nothing. ICMP that arrives while the socket is in use is noted as a soft
+ * error; an application may have taken that already (bpf/sockopt.bpf.c sees it do so).
+ */
+static __always_inline int account_error(const struct weir_conn *conn, struct tcp_sock *tp)
+{
+	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+
+	return sk->sk_err ?: sk->sk_err_soft ?: conn->soft_error;
 }
 
 static __always_inline enum weir_failure account_failure(int err)
@@ -210,6 +275,13 @@ static __always_inline void account_failed(struct weir_conn *conn, enum weir_fai
 
 	if (flow && why < WEIR_FAILED_MAX)
 		__sync_fetch_and_add(&flow->failed[why], 1);
+}
+
+/* connect() was let through, and nothing was sent: there is no route, or no port is free. */
+static __always_inline void account_never_left(struct weir_conn *conn)
+{
+	conn->flags &= ~WEIR_CONN_TRYING;
+	account_failed(conn, WEIR_FAILED_UNREACHABLE);
 }
 
 #endif

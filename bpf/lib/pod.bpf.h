@@ -67,15 +67,12 @@ static __always_inline struct owner sock_addr_owner(struct bpf_sock_addr *ctx)
 	return owner;
 }
 
-static __always_inline struct owner socket_owner(struct bpf_sock *sk)
+static __always_inline struct owner owner_of(struct tcp_sock *tp)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct owner owner = {};
 	struct socket *socket;
 	struct file *file;
 
-	if (!tp)
-		return owner;
 	socket = tp->inet_conn.icsk_inet.sk.sk_socket;
 	if (!socket)
 		return owner;
@@ -86,6 +83,14 @@ static __always_inline struct owner socket_owner(struct bpf_sock *sk)
 	owner.gid = file->f_cred->fsgid.val;
 	owner.known = 1;
 	return owner;
+}
+
+static __always_inline struct owner socket_owner(struct bpf_sock *sk)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct owner nobody = {};
+
+	return tp ? owner_of(tp) : nobody;
 }
 
 #endif

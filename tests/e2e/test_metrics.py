@@ -11,10 +11,9 @@ import pytest
 from lab import Lab, net
 from lab.agent import total
 from lab.command import PROBE, run, wait_until
-from support import APP, BPFTOOL, PROXY, Shell, dual_stack, start_proxy, wait_state
+from books import NOTHING, books, failures, flow, metrics, mirrored, pod_of, settled
+from support import APP, BPFTOOL, PROXY, Shell, start_proxy, wait_state
 
-FIELDS = {"sent": "weir_tcp_sent_bytes_total", "received": "weir_tcp_received_bytes_total", "opened": "weir_tcp_connections_opened_total",
-          "closed": "weir_tcp_connections_closed_total", "open": "weir_tcp_connections_open"}
 MEGA = 1_000_000
 
 
@@ -23,41 +22,6 @@ def node():
     with Lab("metrics") as lab:
         lab.agent()
         yield lab
-
-
-def metrics(lab):
-    return lab.agents[-1].metrics()
-
-
-def pod_of(lab, name, mesh=None, **options):
-    """A pod of a Deployment of that name, known to weir."""
-    pod = lab.pod(name, mesh=mesh, owner=f"Deployment/{name}", **options)
-    pod.write(dual_stack(pod) if mesh else None)
-    return wait_state(lab, pod, "captured" if mesh else "not_captured")
-
-
-def flow(lab, pod, direction, **labels):
-    """What weir counted for a workload, with these labels."""
-    now = metrics(lab)
-    return {field: int(total(now, name, namespace=pod.namespace, workload=pod.name, direction=direction, **labels)) for field, name in FIELDS.items()}
-
-
-def settled(lab, pod, direction, connections, **labels):
-    """The same as soon as so many connections have ended: a socket's last state comes after its owner's close()."""
-    wait_until(lambda: flow(lab, pod, direction, **labels)["closed"] >= connections, f"{connections} connections of {pod.name} to be closed")
-    return flow(lab, pod, direction, **labels)
-
-
-def books(answers, **more):
-    """The client's own sums."""
-    answers = answers if isinstance(answers, list) else [answers]
-    assert all(answer["ok"] and answer["intact"] for answer in answers)
-    return {"sent": sum(answer["sent"] for answer in answers), "received": sum(answer["received"] for answer in answers),
-            "opened": len(answers), "closed": len(answers), "open": 0, **more}
-
-
-def mirrored(count):
-    return {**count, "sent": count["received"], "received": count["sent"]}
 
 
 # -- bytes and connections -------------------------------------------------------------------------------------------------
@@ -220,12 +184,6 @@ def test_lost_packets_are_sent_again_and_counted_once(node):
 
 # -- what failed -----------------------------------------------------------------------------------------------------------
 
-def failures(lab, pod):
-    """Failed connections by reason."""
-    return {dict(labels)["reason"]: int(value) for (name, labels), value in metrics(lab).items()
-            if name == "weir_tcp_connections_failed_total" and ("workload", pod.name) in labels and value}
-
-
 def test_failed_connections_have_a_reason(node):
     client, server = pod_of(node, "failing"), pod_of(node, "failing-server")
     net.in_netns(client.netns, "sysctl", "-qw", "net.ipv4.tcp_syn_retries=1", "net.ipv4.tcp_syn_linear_timeouts=0", check=False)
@@ -237,7 +195,7 @@ def test_failed_connections_have_a_reason(node):
     client.connect(wanted["ETIMEDOUT"], options=["--timeout=0.1", "--count=2"])  # given up by the caller
     wait_until(lambda: sum(failures(node, client).values()) == 7, "seven failures")
     assert failures(node, client) == {"refused": 3, "unreachable": 1, "timeout": 1, "aborted": 2}
-    assert flow(node, client, "outbound") == dict.fromkeys(FIELDS, 0)
+    assert flow(node, client, "outbound") == NOTHING
 
 
 def test_verdicts_have_a_reason(node):
@@ -373,10 +331,10 @@ def test_other_methods_are_not_allowed(node):
 def fill_flows(lab):
     """Puts flows of nobody into weir_flows until no more fits."""
     path = lab.bpf_dir / "weir_flows"
-    room = json.loads(run(BPFTOOL, "-j", "map", "show", "pinned", path).stdout)["max_entries"]
+    shape = json.loads(run(BPFTOOL, "-j", "map", "show", "pinned", path).stdout)
     one = " ".join(["1", "0", "0", "0", "0", "0", "0", "0"])
-    lines = [f"map update pinned {path} key hex {(1000 + i).to_bytes(4, 'little').hex(' ')} {' '.join(['0'] * 20)} value hex {' '.join([one] * 12)} noexist"
-             for i in range(room)]
+    lines = [f"map update pinned {path} key hex {(1000 + i).to_bytes(4, 'little').hex(' ')} {' '.join(['0'] * 20)} value hex {' '.join([one] * (shape['bytes_value'] // 8))} noexist"
+             for i in range(shape["max_entries"])]
     run(BPFTOOL, "batch", "file", "-", stdin="\n".join(lines) + "\n", check=False)  # ends at the first that does not fit
 
 

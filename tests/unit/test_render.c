@@ -81,6 +81,12 @@ static struct weir_flow_key key(uint32_t workload, uint32_t peer, uint32_t servi
 	"direction=\"outbound\",peer_namespace=\"data\",peer_workload=\"redis\"," \
 	"peer_service=\"redis-master\",port=\"6379\",via=\"proxy\",reason="
 
+#define CART_BUCKET(le, n)                                                        \
+	"weir_tcp_connect_duration_seconds_bucket"                                \
+	"{namespace=\"shop\",workload=\"cart\",workload_kind=\"Deployment\","     \
+	"direction=\"outbound\",peer_namespace=\"data\",peer_workload=\"redis\"," \
+	"peer_service=\"redis-master\",port=\"6379\",via=\"proxy\",le=\"" le "\"} " n "\n"
+
 static struct snapshot_flow cart_flows[] = {
 	{ { CART, REDIS, REDIS_SERVICE, 6379, WEIR_OUTBOUND, WEIR_VIA_PROXY },
 	  { .sent = 1000,
@@ -88,7 +94,9 @@ static struct snapshot_flow cart_flows[] = {
 	    .opened = 5,
 	    .closed = 3,
 	    .retransmitted = 1,
-	    .failed = { [WEIR_FAILED_REFUSED] = 2, [WEIR_FAILED_POLICY] = 1 } } },
+	    .found = 2,
+	    .failed = { [WEIR_FAILED_REFUSED] = 2, [WEIR_FAILED_POLICY] = 1 },
+	    .connect = { .sum_us = 1500200, .count = { [1] = 1, [9] = 1 } } } },
 	{ { CART, REDIS, REDIS_SERVICE, 6379, WEIR_OUTBOUND, WEIR_VIA_LEG_NETWORK },
 	  { .sent = 1100, .received = 2200, .opened = 4, .closed = 4 } },
 };
@@ -141,6 +149,21 @@ static const char *const golden[] = {
 	"weir_tcp_retransmitted_segments_total" CART_REDIS "1\n",
 	"weir_tcp_connections_failed_total" CART_FAILED "\"policy\"} 1\n",
 	"weir_tcp_connections_failed_total" CART_FAILED "\"refused\"} 2\n",
+	"weir_tcp_connections_preexisting_total" CART_REDIS "2\n",
+	"# TYPE weir_tcp_connect_duration_seconds histogram\n",
+	CART_BUCKET("0.0001", "0"),
+	CART_BUCKET("0.0005", "1"),
+	CART_BUCKET("0.001", "1"),
+	CART_BUCKET("0.005", "1"),
+	CART_BUCKET("0.01", "1"),
+	CART_BUCKET("0.05", "1"),
+	CART_BUCKET("0.1", "1"),
+	CART_BUCKET("0.5", "1"),
+	CART_BUCKET("1.0", "1"),
+	CART_BUCKET("5.0", "2"),
+	CART_BUCKET("+Inf", "2"),
+	"weir_tcp_connect_duration_seconds_sum" CART_REDIS "1.500200\n",
+	"weir_tcp_connect_duration_seconds_count" CART_REDIS "2\n",
 	"weir_proxy_tcp_sent_bytes_total" CART_LEG "1100\n",
 	"weir_proxy_tcp_received_bytes_total" CART_LEG "2200\n",
 	"weir_proxy_tcp_connections_opened_total" CART_LEG "4\n",

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Connections that were established before weir knew their pod: counted from now on, in the flow
+ * that they would have, and told apart by their number (weir_flow.found).
+ */
+#ifndef WEIR_BPF_ADOPT_H
+#define WEIR_BPF_ADOPT_H
+
+#include <bpf/bpf_endian.h>
+
+#include "bpf/lib/account.bpf.h"
+#include "bpf/lib/endpoint.bpf.h"
+#include "bpf/lib/pod.bpf.h"
+
+#define TCP_BPF_SOCK_OPS_CB_FLAGS 1008 /* since 6.12 */
+
+static __always_inline void adopt_local(struct sock_common *skc, struct weir_endpoint *e)
+{
+	endpoint_set(e, skc->skc_family, skc->skc_rcv_saddr, skc->skc_v6_rcv_saddr.in6_u.u6_addr32,
+		     skc->skc_num);
+}
+
+static __always_inline void adopt_remote(struct sock_common *skc, struct weir_endpoint *e)
+{
+	endpoint_set(e, skc->skc_family, skc->skc_daddr, skc->skc_v6_daddr.in6_u.u6_addr32,
+		     bpf_ntohs(skc->skc_dport));
+}
+
+/*
+ * Who opened it? Only an active open has its SYN in bytes_acked, and bytes_sent never counts one.
+ * Where packets were dropped on their way out the two do not add up; then the lower port is taken
+ * for the server's.
+ */
+static __always_inline int adopt_is_active(struct tcp_sock *tp, const struct weir_endpoint *local,
+					   const struct weir_endpoint *remote)
+{
+	struct payload p = account_read(tp, 0, tp->inet_conn.icsk_inet.sk.__sk_common.skc_state);
+	__u64 once = tp->bytes_sent - tp->bytes_retrans;
+
+	if (p.sent == once + 1)
+		return 1;
+	return p.sent == once ? 0 : local->port > remote->port;
+}
+
+/* The proxy's socket? Nobody can tell of one that no process holds any more. */
+static __always_inline int adopt_by_proxy(struct tcp_sock *tp, const struct weir_pod *pod)
+{
+	struct owner owner = owner_of(tp);
+
+	return owner.known && (((pod->flags & WEIR_POD_PROXY_UID) && owner.uid == pod->proxy_uid) ||
+			       ((pod->flags & WEIR_POD_PROXY_GID) && owner.gid == pod->proxy_gid));
+}
+
+/* Chooses the flow; 0 when the connection stays within the pod. */
+static __always_inline int adopt_flow(struct weir_flow_key *flow, struct tcp_sock *tp,
+				      const struct weir_pod *pod, __u64 cookie, int active,
+				      const struct weir_endpoint *local,
+				      const struct weir_endpoint *remote)
+{
+	int proxy = adopt_by_proxy(tp, pod);
+
+	if (weir_addr_is_loopback(&remote->addr) || weir_addr_is_loopback(&local->addr) ||
+	    pod_has_addr(cookie, &remote->addr))
+		return 0;
+	flow->workload = pod->workload;
+	flow->direction = active ? WEIR_OUTBOUND : WEIR_INBOUND;
+	flow->port = account_port(active ? remote->port : local->port);
+	flow->via = !proxy ? WEIR_VIA_DIRECT : active ? WEIR_VIA_LEG_NETWORK : WEIR_VIA_PROXY;
+	account_peer(flow, &remote->addr, active ? remote->port : 0);
+	if (!active)
+		flow->service = WEIR_ID_NONE;
+	return 1;
+}
+
+static __always_inline int adopt_is_established(struct sock_common *skc)
+{
+	__u32 state = skc->skc_state;
+
+	return state == BPF_TCP_ESTABLISHED || state == BPF_TCP_FIN_WAIT1 ||
+	       state == BPF_TCP_FIN_WAIT2 || state == BPF_TCP_CLOSE_WAIT ||
+	       state == BPF_TCP_CLOSING || state == BPF_TCP_LAST_ACK;
+}
+
+/*
+ * The iterator holds the socket's lock, so nothing moves. What it has counted so far is taken for
+ * folded. Its end is heard of by sockops where an iterator can ask for that, else by
+ * inet_sock_set_state.
+ */
+static __always_inline void adopt_connection(struct sock_common *skc, struct tcp_sock *tp,
+					     const struct weir_pod *pod, __u64 cookie)
+{
+	int flags = tp->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG;
+	struct weir_endpoint local = {}, remote = {};
+	struct weir_flow_key key = {};
+	struct weir_flow *flow;
+	struct weir_conn *conn;
+	struct payload now;
+	int active;
+
+	if (!adopt_is_established(skc) || bpf_sk_storage_get(&weir_conns, skc, 0, 0))
+		return;
+	adopt_local(skc, &local);
+	adopt_remote(skc, &remote);
+	active = adopt_is_active(tp, &local, &remote);
+	if (!adopt_flow(&key, tp, pod, cookie, active, &local, &remote))
+		return;
+	conn = bpf_sk_storage_get(&weir_conns, skc, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!conn) {
+		stats_count(WEIR_COUNTER_UNTRACKED_SOCKETS);
+		return;
+	}
+	now = account_read(tp, 0, skc->skc_state);
+	conn->sent = now.sent;
+	conn->received = now.received;
+	conn->retransmitted = tp->total_retrans;
+	conn->since_ns = bpf_ktime_get_ns();
+	conn->flow = key;
+	conn->dialled = active ? remote : local;
+	conn->flags = WEIR_CONN_COUNTED | WEIR_CONN_FOUND | (active ? WEIR_CONN_ACTIVE : 0);
+	account_opened(conn, 0);
+	flow = account_flow(&conn->flow);
+	if (flow)
+		__sync_fetch_and_add(&flow->found, 1);
+	bpf_setsockopt(skc, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+}
+
+#endif

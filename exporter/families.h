@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables that metrics.def names, and where in a row each of their families finds its value. */
+#ifndef WEIR_EXPORTER_FAMILIES_H
+#define WEIR_EXPORTER_FAMILIES_H
+
+#include "exporter/snapshot.h"
+#include "exporter/table.h"
+
+enum table_id {
+#define METRIC_TABLE(TABLE, labels, about) TABLE_##TABLE,
+#include "exporter/metrics.def"
+	TABLE_MAX
+};
+
+/* Where in a row's values a family finds its own. */
+enum column {
+	COLUMN_COUNT = 0,
+	COLUMN_SECONDS = 0,
+
+	COLUMN_SENT = 0, /* FLOWS, LEGS */
+	COLUMN_RECEIVED,
+	COLUMN_OPENED,
+	COLUMN_CLOSED,
+	COLUMN_RETRANSMITTED,
+	COLUMN_OPEN,
+
+	COLUMN_ERRORS_NOW = 0, /* POD_INPUTS */
+	COLUMN_WARNINGS,
+
+	COLUMN_SUM_US = 0, /* histograms */
+	COLUMN_BUCKETS, /* WEIR_TIME_BUCKETS of them */
+
+	COLUMN_CAPACITY = 1, /* MAPS, with COUNT */
+
+	COLUMN_UNTRACKED = 0, /* LOSSES */
+	COLUMN_EVENTS_LOST,
+	COLUMN_OVERFLOW,
+
+	COLUMN_UP = 0, /* KUBERNETES */
+	COLUMN_OBJECTS,
+	COLUMN_BROKEN,
+	COLUMN_HEARD,
+	COLUMN_LISTS,
+	COLUMN_ERRORS,
+
+	COLUMN_CPU = 0, /* PROCESS */
+	COLUMN_OPEN_FDS,
+	COLUMN_MAX_FDS,
+	COLUMN_VIRTUAL,
+	COLUMN_RESIDENT,
+	COLUMN_START,
+};
+
+_Static_assert(COLUMN_START < TABLE_COLUMNS, "a row is too narrow");
+_Static_assert(COLUMN_BUCKETS + WEIR_TIME_BUCKETS <= TABLE_COLUMNS, "a row is too narrow");
+
+/* Fills the tables of workloads' and proxies' connections (flows.c). */
+void fill_flows(const struct snapshot *s, struct series_table tables[TABLE_MAX]);
+
+#endif
