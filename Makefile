@@ -89,8 +89,9 @@ $(B)/%.o: %.c $(B)/weir.skel.h $(B)/netns.skel.h $(B)/conns.skel.h | $(SETUP)
 $(B)/weir: $(call obj,$(BASE) $(AGENT) $(EXPO) $(CLI) cli/cni_request.c)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+# Static: it is copied from the image to nodes of any distribution.
 $(B)/weir-cni: $(call obj,$(filter-out base/yaml.c,$(BASE)) $(CNI))
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -ljansson
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -static -o $@ $^ -ljansson
 
 $(B)/tests/probe: tests/e2e/probe.c $(wildcard tests/e2e/probe/*.h) | $(SETUP)
 	@mkdir -p $(@D)

@@ -42,7 +42,7 @@ def pod(name, *containers, inits=(), annotations=None, **more):
     """A pod's template; its end is not waited for."""
     return {"metadata": {"labels": {"app": name}, "annotations": dict(annotations or {})},
             "spec": {"containers": list(containers), "initContainers": list(inits), "terminationGracePeriodSeconds": 2,
-                     "automountServiceAccountToken": False, "enableServiceLinks": False, **more}}
+                     "automountServiceAccountToken": False, "enableServiceLinks": False, "dnsPolicy": "Default", **more}}
 
 
 def service(name, address, ports, namespace=SHOP):

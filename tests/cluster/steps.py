@@ -3,5 +3,7 @@
 
 from .step import Step
 from .steps_begin import BEGIN
+from .steps_change import CHANGE
+from .steps_mesh import MESH
 
-ALL: list[Step] = [*BEGIN]
+ALL: list[Step] = [*BEGIN, *MESH, *CHANGE]

@@ -4,12 +4,11 @@
 from . import objects
 from .objects import SHOP, deployment
 from .step import Step
-
-WEIR_IMAGES = ("localhost/weir:first", "localhost/weir:second")
+from .weir import IMAGES
 
 
 def make_images(cluster, report):
-    for name, size in cluster.build_images(WEIR_IMAGES).items():
+    for name, size in cluster.build_images(IMAGES).items():
         report.say(f"{name}: {size / 1e6:.1f} MB")
 
 

@@ -3,6 +3,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -15,16 +16,23 @@ const notValidated = exitStatus(95) // Linkerd's repair controller looks for it
 // linkerdProxy stands in for linkerd2-proxy, which no package registry has: the same listeners, and the same question
 // about each accepted connection; then bytes, without TLS, policy or protocol detection.
 func linkerdProxy([]string) error {
-	inbound, err := net.Listen("tcp", "0.0.0.0:4143")
+	inbound, err := listen("0.0.0.0:4143")
 	if err != nil {
 		return err
 	}
-	outbound, err := net.Listen("tcp", "127.0.0.1:4140")
+	outbound, err := listen("127.0.0.1:4140")
 	if err != nil {
 		return err
 	}
 	go forward("inbound", inbound)
 	return forward("outbound", outbound)
+}
+
+// listen does without Multipath TCP, which Go's listeners have by default and linkerd2-proxy's have not.
+func listen(address string) (net.Listener, error) {
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	return config.Listen(context.Background(), "tcp", address)
 }
 
 func forward(direction string, listener net.Listener) error {

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The load that runs all the while: its books, and that they agree with what weir counted."""
+
+import json
+
+from lab.command import LabError
+
+from .objects import SHOP
+
+
+class Load:
+    """The load of one client's pod, as it is now."""
+
+    def __init__(self, cluster, name):
+        self.cluster, self.name = cluster, name
+        self.mark = None
+
+    def ask(self, what):
+        """Tells the application to pause or resume; its books."""
+        return json.loads(self.cluster.exec(SHOP, f"deployment/{self.name}", "app", "/usr/local/bin/app", "load", what))
+
+    def stats(self):
+        return self.ask("stats")
+
+    def begin(self):
+        """From here on, what fails is looked at."""
+        self.mark = self.stats()
+
+    def since(self):
+        """(requests done, lines streamed, failures) since begin()."""
+        if self.mark is None:
+            raise LabError(f"{self.name}: since() without begin()")
+        now = self.stats()
+        failed = sum(now[kind]["failed"] - self.mark[kind]["failed"] for kind in ("requests", "streams"))
+        return (now["requests"]["done"] - self.mark["requests"]["done"], now["streams"]["done"] - self.mark["streams"]["done"],
+                now["failures"][-failed:] if failed else [])
+
+    def check(self, report, while_what):
+        """Traffic went on since begin(), and nothing failed; the long-lived stream is still the same."""
+        requests, lines, failures = self.since()
+        report.check(requests > 0 and lines > 0 and not failures, f"{self.name}: {requests} requests, {lines} lines of one stream, none failed, while {while_what}",
+                     json.dumps(failures, indent=1))
+        self.begin()
+
+    def check_totals(self, report, weir, when):
+        """What weir counted is what the application counted, byte for byte, open connections included."""
+        books = self.ask("pause")
+        try:
+            counted = weir.tcp(self.name, direction="outbound")
+            mine = {key: books["requests"][key] + books["streams"][key] for key in ("opened", "sent", "received")}
+        finally:
+            self.ask("resume")
+        report.check(counted == mine, f"{self.name}: {mine['opened']} connections, {mine['sent']} bytes sent, {mine['received']} received, as weir counted, {when}",
+                     f"weir counted {counted}")
