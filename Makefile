@@ -26,7 +26,7 @@ WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototyp
 ALL_CFLAGS = -std=gnu11 $(WARN) -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -I. -I$(B) $(CFLAGS)
 BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -I. \
 	     -I/usr/include/$(shell $(CC) -dumpmachine)
-LIBS    := -lbpf -lelf -lz -ljansson -lmicrohttpd -lcurl -lyajl -lyaml
+LIBS    := -lbpf -lelf -lz -ljansson -lmicrohttpd -lcurl -lyajl -lyaml -lmnl
 
 # Everything that attaches to kubepods and lives once, what is loaded once for each pod, and what a
 # command loads that lists connections.
@@ -45,7 +45,8 @@ obj    = $(patsubst %.c,$(B)/%.o,$(1))
 READERS := $(BASE) $(filter agent/pod.c agent/object.c agent/endpoint_slice.c agent/node.c \
 	agent/annotations.c agent/go_text.c \
 	agent/lists.c agent/init_args.c agent/proxy_config.c agent/istio_inputs.c agent/policy%.c,$(AGENT))
-PURE := $(sort $(READERS) $(filter agent/workload.c agent/peers.c,$(AGENT)) $(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI)))
+PURE := $(sort $(READERS) $(filter agent/workload.c agent/peers.c agent/routes.c agent/netlink.c agent/netns.c,$(AGENT)) \
+	$(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI)))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all demo check fuzz check-cluster check-unit check-style diff bench install clean clean-lab docs

@@ -276,6 +276,8 @@ static int write_lists(const struct loader *l, const struct placement *p, struct
 		err = STEP(sum, write_ids(l, p, pod));
 	if (err >= 0)
 		err = STEP(sum, write_addresses(l, p, pod));
+	if (err >= 0)
+		err = STEP(sum, links_apply(l, p->policy, p->netns_fd, p->cookie, p->links));
 	return err < 0 ? err : sum;
 }
 

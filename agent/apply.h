@@ -6,6 +6,7 @@
 #ifndef WEIR_AGENT_APPLY_H
 #define WEIR_AGENT_APPLY_H
 
+#include "agent/links.h"
 #include "agent/loader.h"
 #include "agent/map.h"
 #include "agent/policy.h"
@@ -19,6 +20,7 @@ struct placement {
 	const char *namespace, *name, *uid, *netns;
 	bool young; /* the runtime is still at work on it */
 	struct desired *addresses; /* of weir_local: the pod's are added */
+	struct links_desired *links; /* likewise */
 };
 
 /* Does weir_pods have an entry for it? */

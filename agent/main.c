@@ -421,6 +421,7 @@ static int start(struct agent *agent, char **ret_error)
 	agent->names = names_open(loader_map(agent->loader, "weir_names"));
 	agent->reconciler = reconciler_new(agent->loader, agent->names, &agent->source,
 					   &agent->sandboxes, &policy);
+	reconciler_watch(agent->reconciler, agent->loop, on_source_changed, agent);
 	agent->reconcile_timer = loop_timer(agent->loop, on_reconcile, agent);
 	if (agent->reconcile_timer < 0)
 		return agent->reconcile_timer;

@@ -10,10 +10,12 @@
 #include "agent/identity.h"
 #include "agent/map.h"
 #include "agent/netns.h"
+#include "agent/virtual.h"
 #include "agent/workload.h"
 #include "base/buf.h"
 #include "base/inet.h"
 #include "base/log.h"
+#include "maps/link.h"
 
 /*
  * A pod file that is replaced may be absent for a moment, and an agent that forgot its pod in that
@@ -24,6 +26,8 @@
 #define WAITING_MS 500
 /* From CNI ADD until the runtime has certainly run its other plugins. */
 #define YOUNG_MS 1000
+/* A proxy that begins to listen must answer a virtual machine before it gives up. */
+#define VIRTUAL_MS 1000
 /* A policy that does not fit is not written again and again. */
 #define RETRY_MS 60000
 
@@ -43,6 +47,14 @@ struct reconciler *reconciler_new(struct loader *loader, struct names *names, st
 	return r;
 }
 
+void reconciler_watch(struct reconciler *r, struct loop *loop, void (*changed)(void *ctx),
+		      void *ctx)
+{
+	r->loop = loop;
+	r->changed = changed;
+	r->changed_ctx = ctx;
+}
+
 static void managed_clear(struct managed *m)
 {
 	char **strings[] = { &m->namespace,	&m->name,  &m->uid,    &m->node, &m->workload,
@@ -59,6 +71,7 @@ static void managed_clear(struct managed *m)
 static void managed_free(struct managed *m)
 {
 	managed_clear(m);
+	links_unfollow(&m->watch);
 	free(m->reason);
 	free(m);
 }
@@ -91,6 +104,9 @@ static struct managed *find_managed(struct reconciler *r, const struct pod *pod)
 		    !strcmp(m->uid, pod->uid))
 			return m;
 	m = xcalloc(1, sizeof(*m));
+	m->watch = (struct links_watch){ .loop = r->loop,
+					 .changed = r->changed,
+					 .ctx = r->changed_ctx };
 	m->next = r->pods;
 	r->pods = m;
 	return m;
@@ -264,12 +280,28 @@ static int find_netns(struct reconciler *r, struct managed *m, uint64_t *ret_coo
 	return TAKE_FD(fd);
 }
 
+/* Nobody would take what virtual machines send, once the pod is let go. */
+static void unroute(const struct managed *m)
+{
+	static const struct policy none;
+	_cleanup_close_ int fd = netns_open(m->netns);
+	uint64_t cookie;
+
+	if (fd >= 0 && netns_cookie(fd, &cookie) == 0 && cookie == m->cookie)
+		virtual_route(fd, &none);
+}
+
 static int release(struct reconciler *r, struct managed *m)
 {
 	int changes = m->cookie ? apply_removal(r->loader, m->cookie) : 0;
 
+	if (m->cookie && (m->policy->pod.flags & WEIR_POD_IF_VIRTUAL))
+		unroute(m);
+
+	links_unfollow(&m->watch);
 	m->cookie = 0;
 	m->applied = false;
+	m->plain = false;
 	m->retry_ms = 0; /* its next network namespace must not wait unguarded */
 	return changes;
 }
@@ -278,6 +310,22 @@ static int release(struct reconciler *r, struct managed *m)
 static bool keeps_last_good(struct reconciler *r, struct managed *m, uint64_t cookie)
 {
 	return m->policy->state == POLICY_FAILED && apply_captured(r->loader, cookie);
+}
+
+static void serve_virtual(struct managed *m, int netns_fd)
+{
+	bool wanted = m->policy->pod.flags & WEIR_POD_IF_VIRTUAL;
+	int err;
+
+	if (m->plain && !wanted)
+		return;
+	err = virtual_route(netns_fd, m->policy);
+	m->plain = !wanted && err >= 0;
+	if (wanted && err >= 0)
+		err = virtual_open_listeners(netns_fd, m->policy->pod.outbound_port);
+	if (err < 0)
+		log_error("what virtual machines send cannot be taken", "pod", m->name, "error",
+			  strerror(-err), NULL);
 }
 
 static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, uint64_t cookie)
@@ -292,7 +340,8 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 			       .uid = m->uid,
 			       .netns = m->netns,
 			       .young = loop_now_ms() < m->young_until_ms,
-			       .addresses = &r->addresses };
+			       .addresses = &r->addresses,
+			       .links = &r->links };
 	char *error = NULL;
 	int changes;
 
@@ -308,6 +357,11 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 	}
 	if (loop_now_ms() < m->retry_ms)
 		return 0; /* it did not fit a moment ago, and its state says so */
+	/* Followed first: what changes while it is read is read again. */
+	changes = links_follow(&m->watch, m->policy, netns_fd, cookie);
+	if (changes < 0)
+		log_warn("cannot follow a pod's routes", "pod", m->name, "error",
+			 strerror(-changes), NULL);
 	changes = apply_policy(r->loader, &p, &error);
 	if (error) {
 		apply_prune(r->loader); /* what it left must not be in another pod's way */
@@ -319,6 +373,7 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 		set_state(m, POLICY_FAILED, error);
 		return 0;
 	}
+	serve_virtual(m, netns_fd);
 	set_state(m, m->policy->state, xstrdup(m->policy->reason));
 	return changes;
 }
@@ -441,27 +496,47 @@ static int drop_strangers(struct reconciler *r)
 	return changes;
 }
 
+/* A table of what is in the pods' networks, and where its keys have the cookie. */
+struct network_map {
+	const char *name;
+	struct desired *desired;
+	size_t cookie_offset;
+	struct reconciler *r;
+};
+
 /* An address that a pod had once may be another pod's now: it is no longer within the first one. */
-static bool is_former_address(const void *key, const void *value, void *ctx)
+static bool is_former(const void *key, const void *value, void *ctx)
 {
-	const struct weir_local_addr *addr = key;
-	struct reconciler *r = ctx;
+	struct network_map *map = ctx;
 	const struct managed *m;
+	uint64_t cookie;
 
 	(void)value;
-	if (desired_has(&r->addresses, key))
+	if (desired_has(map->desired, key))
 		return false;
-	m = holder_of(r, addr->netns_cookie, NULL);
-	return m ? m->written : !apply_known(r->loader, addr->netns_cookie);
+	memcpy(&cookie, (const char *)key + map->cookie_offset, sizeof(cookie));
+	m = holder_of(map->r, cookie, NULL);
+	return m ? m->written : !apply_known(map->r->loader, cookie);
 }
 
-static int drop_former_addresses(struct reconciler *r)
+static int drop_former(struct reconciler *r)
 {
-	int changes = map_prune(loader_map(r->loader, "weir_local"), sizeof(struct weir_local_addr),
-				sizeof(__u32), is_former_address, r);
+	struct network_map maps[] = {
+		{ "weir_local", &r->addresses, offsetof(struct weir_local_addr, netns_cookie), r },
+		{ "weir_links", &r->links.links, offsetof(struct weir_link_key, netns_cookie), r },
+		{ "weir_routes", &r->links.routes, offsetof(struct weir_route_entry, netns_cookie),
+		  r },
+	};
+	int changes = 0;
 
-	desired_free(&r->addresses);
-	return changes < 0 ? 0 : changes;
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
+		int n = map_prune(loader_map(r->loader, maps[i].name), maps[i].desired->key_size,
+				  maps[i].desired->value_size, is_former, &maps[i]);
+
+		changes += n > 0 ? n : 0;
+		desired_free(maps[i].desired);
+	}
+	return changes;
 }
 
 /* The earlier of two moments, of which -1 is none. */
@@ -493,6 +568,7 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 	int changes = 0, gone, err;
 
 	desired_init(&r->addresses, sizeof(struct weir_local_addr), sizeof(__u32));
+	links_desired_init(&r->links);
 	scan(r);
 	/* names that an earlier agent knew are better than none */
 	err = source_listed(r->source) ? identity_sync(r->identity, r->source) : 0;
@@ -508,6 +584,8 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 			again_ms = sooner(again_ms, WAITING_MS);
 		if (m->young_until_ms)
 			again_ms = sooner(again_ms, time_left(m->young_until_ms));
+		if (m->applied && (m->policy->pod.flags & WEIR_POD_IF_VIRTUAL))
+			again_ms = sooner(again_ms, VIRTUAL_MS);
 	}
 	gone = drop_gone(r, &again_ms); /* after its successor has taken over */
 	if (gone)
@@ -515,7 +593,7 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 	changes += gone;
 	if (!r->adopted)
 		changes += drop_strangers(r);
-	changes += drop_former_addresses(r);
+	changes += drop_former(r);
 	if (changes) {
 		err = apply_prune(r->loader);
 		if (err < 0)

@@ -7,6 +7,7 @@
 #define WEIR_AGENT_RECONCILE_H
 
 #include "agent/identity.h"
+#include "agent/links.h"
 #include "agent/loader.h"
 #include "agent/map.h"
 #include "agent/names.h"
@@ -31,6 +32,8 @@ struct managed {
 	bool applied; /* what the maps hold is of this pod */
 	bool written; /* in this run: its addresses are all desired ones */
 	bool present; /* in the newest scan */
+	struct links_watch watch; /* of its network namespace, if the policy names interfaces */
+	bool plain; /* its namespace has none of the rules that virtual machines need */
 	int64_t retry_ms; /* not before this moment; 0: at once */
 	int64_t young_until_ms; /* the runtime is still making its network; 0: not so */
 	int64_t missing_since; /* ms; 0: not missing */
@@ -46,12 +49,19 @@ struct reconciler {
 	uint64_t own_cookie;
 	struct managed *pods;
 	struct desired addresses; /* what weir_local should hold, as far as this run has written */
+	struct links_desired links; /* likewise */
+	struct loop *loop;
+	void (*changed)(void *ctx); /* the network of a pod is not what it was */
+	void *changed_ctx;
 	bool adopted; /* leftovers of an earlier agent were looked through */
 };
 
 struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
 				  const struct sandboxes *sandboxes,
 				  const struct policy_options *options);
+/* changed(ctx) is called from the loop when a run is due because a pod's network has changed. */
+void reconciler_watch(struct reconciler *r, struct loop *loop, void (*changed)(void *ctx),
+		      void *ctx);
 void reconciler_free(struct reconciler *r);
 
 /*

@@ -256,6 +256,7 @@ int weir_connect4(struct bpf_sock_addr *ctx)
 	weir_addr_from_v4(&a.src, ctx->sk->src_ip4);
 	weir_addr_from_v4(&a.dst, ctx->user_ip4);
 	a.port = bpf_ntohs(ctx->user_port);
+	a.bound_if = ctx->sk->bound_dev_if;
 	sockaddr_resolve_any(&a.dst, &a.src, 0);
 	if (!tcp)
 		return decide_query(ctx, AF_INET, &a) ?: sockaddr_refused();
@@ -277,6 +278,7 @@ int weir_connect6(struct bpf_sock_addr *ctx)
 	sockaddr_source6(ctx, &a.src);
 	sockaddr_user6(ctx, &a.dst);
 	a.port = bpf_ntohs(ctx->user_port);
+	a.bound_if = ctx->sk->bound_dev_if;
 	sockaddr_resolve_any(&a.dst, &a.src, 1);
 	if (!tcp)
 		return decide_query(ctx, AF_INET6, &a) ?: sockaddr_refused();

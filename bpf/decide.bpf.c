@@ -37,3 +37,11 @@ __noinline int weir_has_id(const struct weir_pod *pod, __u64 cookie, __u32 flag,
 {
 	return pod && (pod->flags & flag) && policy_has_id(pod, cookie, list, id);
 }
+
+/* ifindex: where it is known to leave by; 0: by what the routes say. */
+__noinline int weir_leaves_excluded(__u64 cookie, const struct weir_addr *dst, __u32 ifindex)
+{
+	if (!dst)
+		return 0;
+	return !!(link_flags(cookie, ifindex ?: link_to(cookie, dst)) & WEIR_LINK_EXCLUDED);
+}

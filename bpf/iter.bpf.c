@@ -46,7 +46,7 @@ static __always_inline int adopt_listener(struct sock_common *skc, const struct 
 		return 0;
 	bpf_map_update_elem(&weir_seen, &seen, &one, BPF_ANY);
 	adopt_local(skc, &local);
-	if (key.port != pod->inbound_port || weir_addr_is_loopback(&local.addr))
+	if (!pod_steers_to(pod, key.port) || weir_addr_is_loopback(&local.addr))
 		return 0;
 	conn = bpf_sk_storage_get(&weir_conns, skc, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (conn && (conn->flags & WEIR_CONN_LISTED))

@@ -107,8 +107,14 @@ struct sock {
 	int sk_err_soft;
 };
 
+struct ipv6_pinfo {
+	int mcast_oif;
+};
+
 struct inet_sock {
 	struct sock sk;
+	struct ipv6_pinfo *pinet6;
+	int mc_index;
 };
 
 struct inet_connection_sock {

@@ -89,7 +89,7 @@ int weir_lookup(struct bpf_sk_lookup *ctx)
 	endpoint_set(&local, ctx->family, ctx->local_ip4, ctx->local_ip6, ctx->local_port);
 	if (steered(pod, &remote, &local, &to))
 		return !to || assign(ctx, to) ? SK_PASS : SK_DROP;
-	inbound_ask(&syn, pod, netns_cookie, &remote.addr, &local);
+	inbound_ask(&syn, pod, netns_cookie, &remote.addr, &local, ctx->ingress_ifindex);
 	answer = weir_decide_inbound(pod, &syn);
 	if (answer.verdict == WEIR_REDIRECT) {
 		if (assign(ctx, answer.port))

@@ -9,6 +9,8 @@ struct weir_local_map weir_local SEC(".maps");
 struct weir_ports_map weir_ports SEC(".maps");
 struct weir_cidrs_map weir_cidrs SEC(".maps");
 struct weir_ids_map weir_ids SEC(".maps");
+struct weir_links_map weir_links SEC(".maps");
+struct weir_routes_map weir_routes SEC(".maps");
 struct weir_origdst_map weir_origdst SEC(".maps");
 struct weir_pending_map weir_pending SEC(".maps");
 struct weir_names_map weir_names SEC(".maps");

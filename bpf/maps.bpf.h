@@ -12,6 +12,7 @@
 #include "maps/asked.h"
 #include "maps/conn.h"
 #include "maps/flow.h"
+#include "maps/link.h"
 #include "maps/origdst.h"
 #include "maps/pod.h"
 #include "maps/policy.h"
@@ -59,6 +60,8 @@ WEIR_HASH(weir_local, struct weir_local_addr, __u32, 16384, BPF_F_NO_PREALLOC);
 WEIR_TRIE(weir_ports, struct weir_port_entry, struct weir_present, 262144);
 WEIR_TRIE(weir_cidrs, struct weir_cidr_entry, struct weir_present, 262144);
 WEIR_HASH(weir_ids, struct weir_id_entry, struct weir_present, 65536, BPF_F_NO_PREALLOC);
+WEIR_HASH(weir_links, struct weir_link_key, struct weir_link, 8192, BPF_F_NO_PREALLOC);
+WEIR_TRIE(weir_routes, struct weir_route_entry, struct weir_route, 131072);
 WEIR_HASH(weir_origdst, struct weir_origdst_key, struct weir_origdst, WEIR_ORIGDST_MAX, 0);
 WEIR_HASH(weir_pending, struct weir_netns, __u64, 4096, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_names, __u32, struct weir_name, 65536, BPF_F_NO_PREALLOC);

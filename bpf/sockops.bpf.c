@@ -173,7 +173,7 @@ static __always_inline struct weir_answer inbound_answer(const struct weir_pod *
 							 const struct weir_syn *syn, int by_proxy)
 {
 	struct weir_answer answer = weir_decide_inbound(pod, syn);
-	struct weir_port_key seen = { .netns_cookie = cookie, .port = pod->inbound_port };
+	struct weir_port_key seen = { .netns_cookie = cookie, .port = answer.port };
 
 	if (answer.verdict != WEIR_REDIRECT || by_proxy)
 		return answer;
@@ -182,6 +182,23 @@ static __always_inline struct weir_answer inbound_answer(const struct weir_pod *
 									     : WEIR_PROXY_NEVER);
 	answer.verdict = WEIR_DIRECT;
 	return answer;
+}
+
+/*
+ * The interface that the handshake came by: an accepted socket keeps it as the one that it would
+ * send multicast by (tcp_v4_syn_recv_sock, tcp_v6_syn_recv_sock).
+ */
+static __always_inline __u32 arrived_by(struct bpf_sock *sk)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct ipv6_pinfo *v6;
+
+	if (!tp)
+		return 0;
+	v6 = tp->inet_conn.icsk_inet.pinet6;
+	if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_family == AF_INET6 && v6)
+		return v6->mcast_oif;
+	return tp->inet_conn.icsk_inet.mc_index;
 }
 
 static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
@@ -212,7 +229,7 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 	watch_states(ctx);
 	if (claim(conn, cookie, &local, &remote))
 		return 1;
-	inbound_ask(&syn, pod, cookie, &remote.addr, &local);
+	inbound_ask(&syn, pod, cookie, &remote.addr, &local, arrived_by(sk));
 	if (syn.lo)
 		return 1; /* within the pod: its other end is counted, if any */
 	answer = inbound_answer(pod, cookie, &syn, by_proxy);
@@ -276,7 +293,7 @@ static __always_inline int on_listen(struct bpf_sock_ops *ctx)
 		return 1;
 	bpf_map_update_elem(&weir_seen, &seen, &one, BPF_ANY);
 	local_endpoint(ctx, &local);
-	if (seen.port != pod->inbound_port || weir_addr_is_loopback(&local.addr))
+	if (!pod_steers_to(pod, seen.port) || weir_addr_is_loopback(&local.addr))
 		return 1;
 	mark_listed(ctx);
 	for (int slot = 0; slot < WEIR_LISTENER_SLOTS; slot++) {

@@ -13,13 +13,16 @@
 #include "cli/explain.h"
 #include "cli/near.h"
 
-enum { KEY_TO = 0x200, KEY_INBOUND, KEY_PROTO, KEY_UID, KEY_GID, KEY_FROM };
+enum { KEY_TO = 0x200, KEY_INBOUND, KEY_PROTO, KEY_UID, KEY_GID, KEY_FROM, KEY_INTERFACE };
 
 static const struct argp_option table[] = {
 	{ "to", KEY_TO, "IP:PORT", 0, "outbound: what the application dials ([IPv6]:PORT)", 1 },
 	{ "inbound", KEY_INBOUND, "PORT", 0, "inbound: the port of the pod that is dialled", 1 },
 	{ "from", KEY_FROM, "IP", 0,
 	  "source address (the pod's own; inbound: an address outside the pod)", 2 },
+	{ "interface", KEY_INTERFACE, "NAME", 0,
+	  "the pod's interface that it comes in by; with --to: from a virtual machine behind it",
+	  2 },
 	{ "proto", KEY_PROTO, "PROTOCOL", 0, "tcp or udp (tcp)", 2 },
 	{ "uid", KEY_UID, "N", 0, "user that opened the socket, as the node sees it (0)", 2 },
 	{ "gid", KEY_GID, "N", 0, "its primary group (0)", 2 },
@@ -102,6 +105,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_FROM:
 		set_from(state, &c->query, arg);
+		return 0;
+	case KEY_INTERFACE:
+		c->query.interface = arg;
 		return 0;
 	case KEY_PROTO:
 		set_proto(state, &c->query, arg);
@@ -232,6 +238,7 @@ static int answer_from_maps(const struct command_line *c, struct explain_query *
 	set_to_inbound(q, &pod->policy.ip4, &pod->policy.ip6, &r->texts);
 	if (explain_read_facts(o->bpf_dir, q, pod, &f, &error) < 0)
 		return options_fail(o, "%s", error);
+	explain_assume_links(q, &f, &r->texts);
 	r->answer = explain_decide(q, &f);
 	explain_landing(q, &r->answer, &r->to);
 	if (r->answer.verdict == WEIR_REDIRECT) {

@@ -30,6 +30,7 @@ struct explain_query {
 	uint32_t uid;
 	uint32_t gid;
 	struct weir_addr from; /* :: unless has_from */
+	const char *interface; /* that it comes in by; NULL: one that no policy names */
 	struct weir_addr to; /* dialled; inbound: the pod's address */
 };
 
@@ -40,6 +41,7 @@ struct explain_facts {
 					       weir_setting */
 	enum weir_mesh mesh;
 	bool local; /* outbound: the destination, inbound: the source is an address of the pod */
+	uint32_t link_flags; /* enum weir_link_flag of the interface that it leaves or comes by */
 	bool listed[WEIR_LIST_MAX]; /* answers of the lists that are in use */
 };
 
@@ -97,6 +99,12 @@ void explain_print(const struct explain_query *q, const struct explain_result *r
 /* Asks the maps. 0 or -errno, and one line in *ret_error, the caller's. */
 int explain_read_facts(const char *bpf_dir, const struct explain_query *q,
 		       const struct pod_entry *pod, struct explain_facts *ret, char **ret_error);
+/* The part of it that concerns interfaces: sets f->link_flags. 0 or -errno. */
+int explain_ask_links(const char *bpf_dir, const struct explain_query *q,
+		      const struct pod_entry *pod, struct explain_facts *f);
+/* What was assumed about them goes into *notes. */
+void explain_assume_links(const struct explain_query *q, const struct explain_facts *f,
+			  const struct explain_notes *notes);
 /* What the proxy's listener on that port is doing; what had to be assumed goes into *notes. */
 enum weir_presence explain_presence(const char *bpf_dir, const struct explain_query *q,
 				    const struct pod_entry *pod, uint16_t port,

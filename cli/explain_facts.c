@@ -134,6 +134,12 @@ int explain_read_facts(const char *bpf_dir, const struct explain_query *q,
 		*ret_error = maps_error(bpf_dir, map, r);
 		return r;
 	}
+	if (f.pod.flags & (WEIR_POD_IF_EXCLUDE | WEIR_POD_IF_VIRTUAL))
+		r = explain_ask_links(bpf_dir, q, pod, &f);
+	if (r < 0) {
+		*ret_error = maps_error(bpf_dir, "weir_links", r);
+		return r;
+	}
 	*ret = f;
 	return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "cli/explain.h"
+#include "maps/link.h"
 
 #define OUT WEIR_OUTBOUND
 #define IN  WEIR_INBOUND
@@ -84,6 +85,7 @@ static struct weir_answer decide_outbound(const struct explain_query *q,
 		.cidr_included = f->listed[WEIR_LIST_OUT_CIDR_INCLUDE],
 		.group_included = f->listed[WEIR_LIST_GROUP_INCLUDE],
 		.group_excluded = f->listed[WEIR_LIST_GROUP_EXCLUDE],
+		.if_excluded = !!(f->link_flags & WEIR_LINK_EXCLUDED),
 		.dns_server = f->listed[WEIR_LIST_DNS_SERVER],
 		.in_port_excluded = f->listed[WEIR_LIST_IN_PORT_EXCLUDE],
 		.in_port_included = f->listed[WEIR_LIST_IN_PORT_INCLUDE],
@@ -99,10 +101,14 @@ static struct weir_answer decide_inbound(const struct explain_query *q,
 	struct weir_syn s = {
 		.port = q->port,
 		.v6 = !weir_addr_is_v4(&q->to),
-		.lo = q->has_from && (f->local || weir_addr_is_loopback(&q->from)),
+		.lo = q->direction == IN && q->has_from &&
+		      (f->local || weir_addr_is_loopback(&q->from)),
 		.port_excluded = f->listed[WEIR_LIST_IN_PORT_EXCLUDE],
 		.port_included = f->listed[WEIR_LIST_IN_PORT_INCLUDE],
 		.source_excluded = f->listed[WEIR_LIST_IN_SOURCE_EXCLUDE],
+		.if_excluded = !!(f->link_flags & WEIR_LINK_EXCLUDED),
+		.if_virtual = !!(f->link_flags & WEIR_LINK_VIRTUAL),
+		.cidr_included = f->listed[WEIR_LIST_OUT_CIDR_INCLUDE],
 	};
 
 	return weir_decide_inbound(&f->pod, &s);
@@ -110,7 +116,7 @@ static struct weir_answer decide_inbound(const struct explain_query *q,
 
 struct weir_answer explain_decide(const struct explain_query *q, const struct explain_facts *f)
 {
-	if (q->direction == OUT)
+	if (q->direction == OUT && !q->interface)
 		return decide_outbound(q, f);
 	if (q->udp)
 		return WEIR_GO_DIRECT(NOT_TCP);

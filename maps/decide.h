@@ -47,6 +47,7 @@ struct weir_connect {
 	__u8 group_included;
 	__u8 group_excluded;
 	__u8 dns_server; /* the destination is one of the servers whose queries are captured */
+	__u8 if_excluded; /* the route leaves by an excluded interface */
 	__u8 in_port_excluded; /* asked for TPROXY alone: rules of the inbound chain on lo */
 	__u8 in_port_included;
 };
@@ -59,6 +60,9 @@ struct weir_syn {
 	__u8 port_excluded;
 	__u8 port_included;
 	__u8 source_excluded;
+	__u8 if_excluded; /* comes in by an interface that is excluded */
+	__u8 if_virtual; /* comes in by one that leads to a virtual machine in the pod */
+	__u8 cidr_included; /* the destination, outbound: asked for if_virtual alone */
 };
 
 /* What the proxy's listener is doing. */
@@ -187,8 +191,11 @@ WEIR_INLINE int weir_is_tproxied(const struct weir_pod *p, const struct weir_con
 WEIR_INLINE struct weir_answer weir_decide_istio(const struct weir_pod *p,
 						 const struct weir_connect *c)
 {
-	struct weir_answer answer = weir_decide_istio_nat(p, c);
+	struct weir_answer answer;
 
+	if (c->if_excluded) /* 0: before the jump to the chain, in nat and in mangle */
+		return WEIR_GO_DIRECT(INTERFACE_EXCLUDED);
+	answer = weir_decide_istio_nat(p, c);
 	if (answer.verdict == WEIR_DIRECT && weir_is_tproxied(p, c)) {
 		answer = weir_answer(WEIR_REDIRECT, WEIR_REASON_SELF_CALL, p->inbound_port);
 		answer.in_place = 1;
@@ -235,6 +242,18 @@ WEIR_INLINE struct weir_answer weir_decide_outbound(const struct weir_pod *p,
 	return weir_decide_istio(p, c);
 }
 
+/*
+ * What a virtual machine in the pod sends, wherever to, is outbound traffic: it meets no rule about
+ * ports. These rules stand first in PREROUTING.
+ */
+WEIR_INLINE struct weir_answer weir_decide_virtual(const struct weir_pod *p,
+						   const struct weir_syn *s)
+{
+	if ((p->flags & WEIR_POD_OUT_ALL) || s->cidr_included)
+		return weir_answer(WEIR_REDIRECT, WEIR_REASON_INTERFACE_VIRTUAL, p->outbound_port);
+	return WEIR_GO_DIRECT(NOT_INCLUDED);
+}
+
 /* Chains ISTIO_INBOUND and PROXY_INIT_REDIRECT: what arrives from outside the pod. */
 WEIR_INLINE struct weir_answer weir_decide_inbound(const struct weir_pod *p,
 						   const struct weir_syn *s)
@@ -247,6 +266,10 @@ WEIR_INLINE struct weir_answer weir_decide_inbound(const struct weir_pod *p,
 		return weir_answer(WEIR_REFUSE, WEIR_REASON_POLICY_FAILED, 0);
 	if (!(p->flags & (s->v6 ? WEIR_POD_IPV6 : WEIR_POD_IPV4)))
 		return WEIR_GO_DIRECT(FAMILY_OFF);
+	if (s->if_virtual)
+		return weir_decide_virtual(p, s);
+	if (s->if_excluded)
+		return WEIR_GO_DIRECT(INTERFACE_EXCLUDED);
 	/* Of table nat: TPROXY's rules spare no such port. */
 	if (p->tunnel_port && s->port == p->tunnel_port && !(p->flags & WEIR_POD_TPROXY))
 		return WEIR_GO_DIRECT(TUNNEL_PORT);

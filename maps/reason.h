@@ -47,13 +47,17 @@ enum weir_direction {
 	X(21, NOT_TCP, not_tcp, "only TCP is redirected")                                          \
 	X(22, SOURCE_LOOPBACK, source_loopback,                                                    \
 	  "bound to a loopback source, which no route out of the pod accepts")                     \
-	X(23, TOO_MANY_PENDING, too_many_pending, "too many handshakes with the proxy are pending")
+	X(23, TOO_MANY_PENDING, too_many_pending,                                                  \
+	  "too many handshakes with the proxy are pending")                                        \
+	X(24, INTERFACE_EXCLUDED, interface_excluded,                                              \
+	  "it leaves or comes in by an interface that is excluded")                                \
+	X(25, INTERFACE_VIRTUAL, interface_virtual, "it comes from a virtual machine in the pod")
 
 enum weir_reason {
 #define X(number, NAME, name, text) WEIR_REASON_##NAME = number,
 	WEIR_REASONS(X)
 #undef X
-		WEIR_REASON_MAX = 24
+		WEIR_REASON_MAX = 26
 };
 
 #endif

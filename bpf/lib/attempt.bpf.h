@@ -6,6 +6,7 @@
 #ifndef WEIR_BPF_ATTEMPT_H
 #define WEIR_BPF_ATTEMPT_H
 
+#include "bpf/lib/link.bpf.h"
 #include "bpf/lib/pod.bpf.h"
 #include "bpf/lib/policy.bpf.h"
 #include "maps/decide.h"
@@ -17,6 +18,7 @@ struct attempt {
 	struct weir_addr src; /* as bound before, :: when not */
 	struct weir_addr dst; /* as dialled; 0.0.0.0 and :: already mean this host */
 	__u16 port;
+	__u32 bound_if; /* SO_BINDTODEVICE; 0: none */
 	struct owner owner;
 	struct weir_connect question;
 };
@@ -30,6 +32,7 @@ extern int weir_has_port(const struct weir_pod *pod, __u64 cookie, __u32 flag, _
 			 __u16 port);
 extern int weir_has_addr(const struct weir_pod *pod, __u64 cookie, __u32 flag, __u32 list,
 			 const struct weir_addr *addr);
+extern int weir_leaves_excluded(__u64 cookie, const struct weir_addr *dst, __u32 ifindex);
 extern int weir_has_id(const struct weir_pod *pod, __u64 cookie, __u32 flag, __u32 list, __u32 id);
 
 static __always_inline struct weir_answer attempt_answer(const struct attempt *a)
@@ -95,6 +98,9 @@ static __always_inline void attempt_ask(struct attempt *a)
 	a->question.port = a->port;
 	weir_connect_set_addrs(&a->question, a->pod, &a->src, &a->dst,
 			       pod_has_addr(a->cookie, &a->dst));
+	if (a->pod->flags & WEIR_POD_IF_EXCLUDE)
+		a->question.if_excluded = weir_leaves_excluded(
+			a->cookie, &a->dst, a->question.lo ? LO_IFINDEX : a->bound_if);
 	attempt_ask_owner(a);
 	attempt_ask_lists(a);
 }

@@ -6,13 +6,28 @@
 #ifndef WEIR_BPF_INBOUND_H
 #define WEIR_BPF_INBOUND_H
 
+#include "bpf/lib/link.bpf.h"
 #include "bpf/lib/pod.bpf.h"
 #include "bpf/lib/policy.bpf.h"
 #include "maps/decide.h"
 
+static __always_inline void inbound_ask_link(struct weir_syn *syn, const struct weir_pod *pod,
+					     __u64 cookie, const struct weir_endpoint *local,
+					     __u32 ifindex)
+{
+	__u32 flags = link_flags(cookie, ifindex);
+
+	syn->if_excluded = !!(flags & WEIR_LINK_EXCLUDED);
+	syn->if_virtual = !!(flags & WEIR_LINK_VIRTUAL);
+	if (syn->if_virtual && (pod->flags & WEIR_POD_OUT_CIDRS))
+		syn->cidr_included =
+			policy_has_addr(pod, cookie, WEIR_LIST_OUT_CIDR_INCLUDE, &local->addr);
+}
+
+/* ifindex: by which interface of the pod it came. */
 static __always_inline void inbound_ask(struct weir_syn *syn, const struct weir_pod *pod,
 					__u64 cookie, const struct weir_addr *remote,
-					const struct weir_endpoint *local)
+					const struct weir_endpoint *local, __u32 ifindex)
 {
 	__builtin_memset(syn, 0, sizeof(*syn));
 	syn->port = local->port;
@@ -23,6 +38,8 @@ static __always_inline void inbound_ask(struct weir_syn *syn, const struct weir_
 		  pod_has_addr(cookie, remote);
 	if (syn->lo)
 		return;
+	if (pod->flags & (WEIR_POD_IF_EXCLUDE | WEIR_POD_IF_VIRTUAL))
+		inbound_ask_link(syn, pod, cookie, local, ifindex);
 	if (pod->flags & WEIR_POD_IN_PORTS_EXCLUDE)
 		syn->port_excluded =
 			policy_has_port(pod, cookie, WEIR_LIST_IN_PORT_EXCLUDE, syn->port);

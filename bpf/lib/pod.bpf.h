@@ -29,6 +29,13 @@ static __always_inline int pod_listens_on(const struct weir_pod *pod, __u16 port
 	       ((pod->flags & WEIR_POD_DNS) && port == pod->dns_port);
 }
 
+/* Is a SYN ever handed to a listener on this port? What virtual machines send is outbound. */
+static __always_inline int pod_steers_to(const struct weir_pod *pod, __u16 port)
+{
+	return port == pod->inbound_port ||
+	       ((pod->flags & WEIR_POD_IF_VIRTUAL) && port == pod->outbound_port);
+}
+
 struct owner {
 	__u32 uid;
 	__u32 gid;

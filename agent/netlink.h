@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Routing netlink: what libmnl leaves to its users. All in the network namespace of the caller. */
+#ifndef WEIR_AGENT_NETLINK_H
+#define WEIR_AGENT_NETLINK_H
+
+#include <libmnl/libmnl.h>
+#include <stdint.h>
+
+/* Attributes of one message by type; NULL where absent. */
+struct netlink_attrs {
+	const struct nlattr *by_type[64];
+};
+
+/* Parses what follows the family's header of `header` bytes. */
+void netlink_parse(const struct nlmsghdr *message, size_t header, struct netlink_attrs *ret);
+uint32_t netlink_u32(const struct netlink_attrs *attrs, int type, uint32_t otherwise);
+
+/* A bound NETLINK_ROUTE socket; NULL with errno set. */
+struct mnl_socket *netlink_open(void);
+
+/* Calls cb(message, data) for each of a dump; type is RTM_GETROUTE or RTM_GETRULE. 0 or -errno; a
+ * kernel without that family has nothing. */
+int netlink_dump(struct mnl_socket *nl, uint16_t type, uint8_t family, mnl_cb_t cb, void *data);
+
+/* Sends one request and waits for its acknowledgement. `there`: the errno that means that there is
+ * nothing to do. 0 or -errno. */
+int netlink_request(struct mnl_socket *nl, struct nlmsghdr *message, int there);
+
+#endif

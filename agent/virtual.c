@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/virtual.h"
+
+#include <errno.h>
+#include <linux/fib_rules.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/netlink.h"
+#include "agent/netns.h"
+#include "base/buf.h"
+
+/* Of the table and in the rules: so that weir knows its own. Istio's TPROXY uses table 133 too. */
+#define TABLE	 133
+#define PROTOCOL 119
+#define PRIORITY 100 /* after the local table (0), before main (32766) */
+
+/* One rule: what comes in by this interface, is TCP and meant for dst is delivered here. */
+struct rule {
+	uint8_t family;
+	char interface[IFNAMSIZ];
+	struct weir_addr dst;
+	uint8_t bits; /* in its own family; 0: any */
+};
+
+struct rules {
+	struct rule *items;
+	size_t n;
+};
+
+static void add_rule(struct rules *rules, const struct rule *rule)
+{
+	rules->items = xrealloc(rules->items, (rules->n + 1) * sizeof(*rule));
+	rules->items[rules->n++] = *rule;
+}
+
+static bool same_rule(const struct rule *a, const struct rule *b)
+{
+	return a->family == b->family && a->bits == b->bits &&
+	       !strcmp(a->interface, b->interface) &&
+	       (!a->bits || !memcmp(&a->dst, &b->dst, sizeof(a->dst)));
+}
+
+static bool has_rule(const struct rules *rules, const struct rule *rule)
+{
+	for (size_t i = 0; i < rules->n; i++)
+		if (same_rule(&rules->items[i], rule))
+			return true;
+	return false;
+}
+
+/* The included ranges, or everything, for one interface. */
+static void want_interface(struct rules *want, const struct policy *policy, const char *name)
+{
+	struct rule rule = { 0 };
+
+	strncpy(rule.interface, name, sizeof(rule.interface) - 1);
+	if (policy->pod.flags & WEIR_POD_OUT_ALL) {
+		rule.family = AF_INET;
+		add_rule(want, &rule);
+		rule.family = AF_INET6;
+		if (policy->pod.flags & WEIR_POD_IPV6)
+			add_rule(want, &rule);
+		return;
+	}
+	for (size_t i = 0; i < policy->n_cidrs; i++) {
+		const struct cidr *c = &policy->cidrs[i];
+		bool v4 = c->bits >= 96 && weir_addr_is_v4(&c->addr);
+
+		if (c->list != WEIR_LIST_OUT_CIDR_INCLUDE)
+			continue;
+		rule.family = v4 ? AF_INET : AF_INET6;
+		rule.dst = c->addr;
+		rule.bits = (uint8_t)(c->bits - (v4 ? 96 : 0));
+		add_rule(want, &rule);
+	}
+}
+
+static void want_rules(struct rules *want, const struct policy *policy)
+{
+	if (policy->pod.mode != WEIR_MODE_CAPTURE)
+		return;
+	for (size_t i = 0; i < policy->n_interfaces; i++)
+		if (policy->interfaces[i].list == WEIR_LIST_IF_VIRTUAL)
+			want_interface(want, policy, policy->interfaces[i].name);
+}
+
+static size_t addr_len(uint8_t family)
+{
+	return family == AF_INET ? 4 : 16;
+}
+
+/* Where the address of that family lies in a v4-mapped one. */
+static const void *addr_of(const struct rule *rule)
+{
+	return rule->family == AF_INET ? &rule->dst.ip[12] : &rule->dst.ip[0];
+}
+
+static int change_rule(struct mnl_socket *nl, uint16_t type, const struct rule *rule)
+{
+	char buffer[512];
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+	struct fib_rule_hdr *hdr = mnl_nlmsg_put_extra_header(message, sizeof(*hdr));
+
+	message->nlmsg_type = type;
+	if (type == RTM_NEWRULE)
+		message->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+	hdr->family = rule->family;
+	hdr->table = TABLE;
+	hdr->action = FR_ACT_TO_TBL;
+	hdr->dst_len = rule->bits;
+	mnl_attr_put_u32(message, FRA_TABLE, TABLE);
+	mnl_attr_put_u32(message, FRA_PRIORITY, PRIORITY);
+	mnl_attr_put_u8(message, FRA_PROTOCOL, PROTOCOL);
+	mnl_attr_put_u8(message, FRA_IP_PROTO, IPPROTO_TCP);
+	mnl_attr_put_strz(message, FRA_IIFNAME, rule->interface);
+	if (rule->bits)
+		mnl_attr_put(message, FRA_DST, addr_len(rule->family), addr_of(rule));
+	return netlink_request(nl, message, type == RTM_NEWRULE ? EEXIST : ENOENT);
+}
+
+/* Everything in the table is delivered here: `ip route add local default dev lo table 133`. */
+static int add_local_route(struct mnl_socket *nl, uint8_t family)
+{
+	char buffer[512];
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+	struct rtmsg *rt = mnl_nlmsg_put_extra_header(message, sizeof(*rt));
+
+	message->nlmsg_type = RTM_NEWROUTE;
+	message->nlmsg_flags = NLM_F_CREATE | NLM_F_REPLACE;
+	rt->rtm_family = family;
+	rt->rtm_table = TABLE;
+	rt->rtm_protocol = PROTOCOL;
+	rt->rtm_scope = family == AF_INET ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
+	rt->rtm_type = RTN_LOCAL;
+	mnl_attr_put_u32(message, RTA_TABLE, TABLE);
+	mnl_attr_put_u32(message, RTA_OIF, if_nametoindex("lo"));
+	return netlink_request(nl, message, EEXIST);
+}
+
+/* Of the dump: weir's own rules. */
+static int keep_own(const struct nlmsghdr *message, void *data)
+{
+	const struct fib_rule_hdr *hdr = mnl_nlmsg_get_payload(message);
+	struct netlink_attrs attrs;
+	struct rule rule = { .family = hdr->family, .bits = hdr->dst_len };
+
+	netlink_parse(message, sizeof(*hdr), &attrs);
+	if (!attrs.by_type[FRA_PROTOCOL] ||
+	    mnl_attr_get_u8(attrs.by_type[FRA_PROTOCOL]) != PROTOCOL || !attrs.by_type[FRA_IIFNAME])
+		return MNL_CB_OK;
+	strncpy(rule.interface, mnl_attr_get_str(attrs.by_type[FRA_IIFNAME]),
+		sizeof(rule.interface) - 1);
+	if (attrs.by_type[FRA_DST] && rule.family == AF_INET)
+		weir_addr_from_v4(&rule.dst, mnl_attr_get_u32(attrs.by_type[FRA_DST]));
+	else if (attrs.by_type[FRA_DST])
+		memcpy(&rule.dst, mnl_attr_get_payload(attrs.by_type[FRA_DST]), sizeof(rule.dst));
+	add_rule(data, &rule);
+	return MNL_CB_OK;
+}
+
+static int sync_rules(struct mnl_socket *nl, const struct rules *have, const struct rules *want)
+{
+	int changes = 0, err = 0;
+
+	for (size_t i = 0; !err && i < want->n; i++)
+		if (!has_rule(have, &want->items[i])) {
+			err = add_local_route(nl, want->items[i].family);
+			if (!err)
+				err = change_rule(nl, RTM_NEWRULE, &want->items[i]);
+			changes++;
+		}
+	for (size_t i = 0; !err && i < have->n; i++)
+		if (!has_rule(want, &have->items[i])) {
+			err = change_rule(nl, RTM_DELRULE, &have->items[i]);
+			changes++;
+		}
+	return err ?: changes;
+}
+
+static int route_in_netns(void *ctx)
+{
+	struct mnl_socket *nl = netlink_open();
+	struct rules have = { 0 };
+	int err = nl ? 0 : -errno;
+
+	if (!err)
+		err = netlink_dump(nl, RTM_GETRULE, AF_INET, keep_own, &have);
+	if (!err)
+		err = netlink_dump(nl, RTM_GETRULE, AF_INET6, keep_own, &have);
+	if (!err)
+		err = sync_rules(nl, &have, ctx);
+	free(have.items);
+	if (nl)
+		mnl_socket_close(nl);
+	return err;
+}
+
+int virtual_route(int netns_fd, const struct policy *policy)
+{
+	struct rules want = { 0 };
+	int err;
+
+	want_rules(&want, policy);
+	err = netns_call(netns_fd, route_in_netns, &want);
+	free(want.items);
+	return err;
+}
