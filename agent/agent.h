@@ -16,6 +16,7 @@
 #include "agent/loop.h"
 #include "agent/names.h"
 #include "agent/reconcile.h"
+#include "agent/retire.h"
 #include "agent/sandbox.h"
 #include "agent/source.h"
 #include "exporter/collect.h"
@@ -36,6 +37,7 @@ struct agent_options {
 	const char *listen_address;
 	const char *telemetry_path;
 	const char *web_config;
+	uint32_t max_flows; /* 0: WEIR_FLOWS_MAX less the reserve */
 };
 
 struct agent {
@@ -57,6 +59,7 @@ struct agent {
 	struct reconciler *reconciler;
 	struct http *http;
 	struct exporter_source exporter;
+	struct retire retire;
 	int ctl_fd;
 	int signal_fd;
 	int reconcile_timer;

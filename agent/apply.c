@@ -199,26 +199,50 @@ static int write_addresses(const struct loader *l, const struct placement *p, st
  * Each workload's place for what does not fit into weir_flows is made before it is needed. A table
  * that is full already costs it that place, never a verdict.
  */
-static void reserve_overflow(const struct loader *l, uint32_t workload)
+#define EACH_OVERFLOW 6
+
+static void overflow_keys(uint32_t workload, struct weir_flow_key ret_keys[EACH_OVERFLOW])
 {
 	static const struct {
 		enum weir_direction direction;
 		enum weir_via via;
-	} kinds[] = {
+	} kinds[EACH_OVERFLOW] = {
 		{ WEIR_OUTBOUND, WEIR_VIA_DIRECT },	 { WEIR_OUTBOUND, WEIR_VIA_PROXY },
 		{ WEIR_OUTBOUND, WEIR_VIA_LEG_NETWORK }, { WEIR_INBOUND, WEIR_VIA_DIRECT },
 		{ WEIR_INBOUND, WEIR_VIA_PROXY },	 { WEIR_INBOUND, WEIR_VIA_LEG_APPLICATION },
 	};
+
+	for (size_t i = 0; i < EACH_OVERFLOW; i++)
+		ret_keys[i] = (struct weir_flow_key){ .workload = workload,
+						      .peer = WEIR_ID_OTHER,
+						      .port = WEIR_PORT_OTHER,
+						      .direction = kinds[i].direction,
+						      .via = kinds[i].via };
+}
+
+static void reserve_overflow(const struct loader *l, uint32_t workload)
+{
 	static const struct weir_flow zero;
+	struct weir_flow_key keys[EACH_OVERFLOW];
 
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		struct weir_flow_key key = { .workload = workload,
-					     .peer = WEIR_ID_OTHER,
-					     .port = WEIR_PORT_OTHER,
-					     .direction = kinds[i].direction,
-					     .via = kinds[i].via };
+	overflow_keys(workload, keys);
+	for (size_t i = 0; i < EACH_OVERFLOW; i++)
+		bpf_map_update_elem(loader_map(l, "weir_flows"), &keys[i], &zero, BPF_NOEXIST);
+}
 
-		bpf_map_update_elem(loader_map(l, "weir_flows"), &key, &zero, BPF_NOEXIST);
+void apply_unreserve(const struct loader *l, uint32_t workload)
+{
+	static const struct weir_flow zero;
+	struct weir_flow_key keys[EACH_OVERFLOW];
+	int fd = loader_map(l, "weir_flows");
+
+	overflow_keys(workload, keys);
+	for (size_t i = 0; i < EACH_OVERFLOW; i++) {
+		struct weir_flow now;
+
+		if (bpf_map_lookup_elem(fd, &keys[i], &now) == 0 &&
+		    !memcmp(&now, &zero, sizeof(now)))
+			map_remove(fd, &keys[i]);
 	}
 }
 

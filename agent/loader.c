@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "maps/flow.h"
 #include "netns.skel.h"
 #include "weir.skel.h"
 
@@ -132,7 +133,39 @@ static const char *load_hint(int err)
 	return "weir check tells what this kernel lacks, --log.level=debug what it said";
 }
 
-static int load(struct loader *l, char **ret_error)
+/* The size of weir_flows: that which was asked for, unless it is pinned with another one. */
+static uint32_t flows_size(const struct loader *l, uint32_t max_flows)
+{
+	_cleanup_free_ char *path = xasprintf("%s/weir_flows", l->bpf_dir), *text = NULL;
+	_cleanup_close_ int fd = bpf_obj_get(path);
+	uint32_t size = max_flows ? max_flows + WEIR_FLOWS_RESERVED : WEIR_FLOWS_MAX;
+	struct bpf_map_info info = { 0 };
+	__u32 len = sizeof(info);
+
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) < 0 || info.max_entries == size)
+		return size;
+	if (max_flows) {
+		text = xasprintf("%u", info.max_entries - WEIR_FLOWS_RESERVED);
+		log_warn("--metrics.max-flows: the table that an earlier agent left keeps its size "
+			 "until weir cleanup",
+			 "flows", text, NULL);
+	}
+	return info.max_entries;
+}
+
+/* Tells the hooks how many flows they may make. */
+static int limit_flows(const struct loader *l)
+{
+	uint32_t index = WEIR_COUNTER_FLOWS_LIMIT;
+	uint64_t limit = bpf_map__max_entries(l->skel->maps.weir_flows) - WEIR_FLOWS_RESERVED;
+
+	return bpf_map_update_elem(bpf_map__fd(l->skel->maps.weir_counters), &index, &limit,
+				   BPF_ANY) < 0
+		       ? -errno
+		       : 0;
+}
+
+static int load(struct loader *l, uint32_t max_flows, char **ret_error)
 {
 	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = l->bpf_dir);
 	int err;
@@ -140,7 +173,10 @@ static int load(struct loader *l, char **ret_error)
 	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
 	libbpf_set_print(log_libbpf);
 	l->skel = weir_bpf__open_opts(&opts);
-	err = l->skel ? weir_bpf__load(l->skel) : -errno;
+	err = l->skel ? bpf_map__set_max_entries(l->skel->maps.weir_flows, flows_size(l, max_flows))
+		      : -errno;
+	err = err ?: weir_bpf__load(l->skel);
+	err = err ?: limit_flows(l);
 	if (err)
 		*ret_error = xasprintf("cannot load BPF programs: %s; %s", strerror(-err),
 				       load_hint(err));
@@ -260,7 +296,7 @@ static int attach_iterators(struct loader *l, char **ret_error)
 	return -errno;
 }
 
-int loader_open(const char *bpf_dir, struct loader **ret, char **ret_error)
+int loader_open(const char *bpf_dir, uint32_t max_flows, struct loader **ret, char **ret_error)
 {
 	struct loader *l = xcalloc(1, sizeof(*l));
 	int err;
@@ -271,7 +307,7 @@ int loader_open(const char *bpf_dir, struct loader **ret, char **ret_error)
 	if (!err)
 		err = lock_dir(l, ret_error);
 	if (!err)
-		err = load(l, ret_error);
+		err = load(l, max_flows, ret_error);
 	if (err) {
 		loader_free(l);
 		return err;

@@ -37,6 +37,7 @@ enum {
 	OPT_LISTEN,
 	OPT_PATH,
 	OPT_WEB_CONFIG,
+	OPT_MAX_FLOWS,
 	OPT_LOG_LEVEL,
 	OPT_LOG_FORMAT
 };
@@ -66,10 +67,23 @@ static const struct argp_option options[] = {
 	{ "web.listen-address", OPT_LISTEN, "ADDR:PORT", 0, "metrics (:9464)", 0 },
 	{ "web.telemetry-path", OPT_PATH, "PATH", 0, "path of the metrics (/metrics)", 0 },
 	{ "web.config.file", OPT_WEB_CONFIG, "FILE", 0, "not there yet", 0 },
+	{ "metrics.max-flows", OPT_MAX_FLOWS, "N", 0,
+	  "series of connections that have a place of their own, of all workloads together (57344)",
+	  0 },
 	{ "log.level", OPT_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error (info)", 0 },
 	{ "log.format", OPT_LOG_FORMAT, "FORMAT", 0, "logfmt or json (logfmt)", 0 },
 	{ 0 },
 };
+
+static uint32_t parse_count(struct argp_state *state, const char *option, const char *arg)
+{
+	char *end;
+	unsigned long n = strtoul(arg, &end, 10);
+
+	if (end == arg || *end || n < 1 || n > 10000000)
+		argp_error(state, "--%s=%s: a number from 1 to 10000000", option, arg);
+	return (uint32_t)n;
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -124,6 +138,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_WEB_CONFIG:
 		o->web_config = arg;
+		break;
+	case OPT_MAX_FLOWS:
+		o->max_flows = parse_count(state, "metrics.max-flows", arg);
 		break;
 	case OPT_LOG_LEVEL:
 		if (log_set_level(arg) < 0)
@@ -258,6 +275,8 @@ static void run_reconcile(struct agent *agent)
 
 	repair_hooks(agent);
 	changes = reconcile(agent->reconciler, &again_ms);
+	if (changes)
+		retire_soon(&agent->retire);
 	agent->reconcile_took_ms = loop_now_ms() - began;
 	text = xasprintf("%d", changes);
 	log_debug("reconciled", "changes", text, NULL);
@@ -413,12 +432,14 @@ static int start(struct agent *agent, char **ret_error)
 	if (!err)
 		err = watch_signals(agent);
 	if (!err)
-		err = loader_open(agent->options.bpf_dir, &agent->loader, ret_error);
+		err = loader_open(agent->options.bpf_dir, agent->options.max_flows, &agent->loader,
+				  ret_error);
 	if (err)
 		return err;
 	feature_probe(agent);
 	metrics_init(agent);
-	agent->names = names_open(loader_map(agent->loader, "weir_names"));
+	agent->names = names_open(loader_map(agent->loader, "weir_names"),
+				  loader_map(agent->loader, "weir_counters"));
 	agent->reconciler = reconciler_new(agent->loader, agent->names, &agent->source,
 					   &agent->sandboxes, &policy);
 	reconciler_watch(agent->reconciler, agent->loop, on_source_changed, agent);
@@ -451,6 +472,7 @@ static void stop(struct agent *agent)
 	http_stop(agent->http);
 	reconciler_free(agent->reconciler);
 	names_free(agent->names);
+	retire_clear(&agent->retire);
 	kube_stop(&agent->kube);
 	source_close(&agent->source);
 	loader_free(agent->loader);

@@ -35,7 +35,8 @@ void desired_add(struct desired *t, const void *key, const void *value)
 	}
 	row = t->rows + t->n++ * row_size(t);
 	memcpy(row, key, t->key_size);
-	memcpy(row + t->key_size, value, t->value_size);
+	if (t->value_size)
+		memcpy(row + t->key_size, value, t->value_size);
 	t->sorted = false;
 }
 
@@ -44,7 +45,7 @@ static int compare_keys(const void *a, const void *b, void *key_size)
 	return memcmp(a, b, *(size_t *)key_size);
 }
 
-static void sort(struct desired *t)
+void desired_sort(struct desired *t)
 {
 	if (!t->sorted && t->n)
 		qsort_r(t->rows, t->n, row_size(t), compare_keys, &t->key_size);
@@ -55,7 +56,7 @@ bool desired_has(struct desired *t, const void *key)
 {
 	size_t lo = 0, hi = t->n;
 
-	sort(t);
+	desired_sort(t);
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 		int order = memcmp(key, t->rows + mid * row_size(t), t->key_size);

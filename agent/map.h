@@ -20,8 +20,11 @@ struct desired {
 
 void desired_init(struct desired *t, size_t key_size, size_t value_size);
 void desired_free(struct desired *t);
-/* A key that is there already keeps its first value once the table is sorted. */
+/* A key that is there already keeps its first value once the table is sorted. value may be NULL
+ * when it has no size: a set. */
 void desired_add(struct desired *t, const void *key, const void *value);
+/* By the bytes of the keys, so that equal ones stand together. */
+void desired_sort(struct desired *t);
 bool desired_has(struct desired *t, const void *key);
 
 /* Writes value unless it is there already. 0, 1 when it was written, or -errno (-E2BIG, -ENOSPC:

@@ -112,6 +112,13 @@ static double last_sync(void *ctx)
 	return kube_last_sync(&agent->kube);
 }
 
+static void scraped(void *ctx, const struct snapshot *snapshot)
+{
+	struct agent *agent = ctx;
+
+	retire_scraped(&agent->retire, agent->loader, agent->names, agent->reconciler, snapshot);
+}
+
 void metrics_init(struct agent *agent)
 {
 	const struct loader *l = agent->loader;
@@ -127,6 +134,7 @@ void metrics_init(struct agent *agent)
 		.maps = each_map,
 		.kubernetes = each_kubernetes,
 		.last_sync = last_sync,
+		.scraped = scraped,
 		.ctx = agent,
 		.version = WEIR_VERSION,
 		.revision = "",

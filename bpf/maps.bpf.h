@@ -43,12 +43,13 @@
 	};                                             \
 	extern struct name##_map name SEC(".maps")
 
-#define WEIR_ARRAY(name, value_type, entries)        \
+#define WEIR_ARRAY(name, value_type, entries, flags) \
 	struct name##_map {                          \
 		__uint(type, BPF_MAP_TYPE_ARRAY);    \
 		__type(key, __u32);                  \
 		__type(value, value_type);           \
 		__uint(max_entries, entries);        \
+		__uint(map_flags, flags);            \
 		__uint(pinning, LIBBPF_PIN_BY_NAME); \
 	};                                           \
 	extern struct name##_map name SEC(".maps")
@@ -68,8 +69,9 @@ WEIR_HASH(weir_names, __u32, struct weir_name, 65536, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_peers, struct weir_endpoint, struct weir_peer, 131072, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_flows, struct weir_flow_key, struct weir_flow, WEIR_FLOWS_MAX, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_verdicts, struct weir_verdict_key, __u64, 16384, BPF_F_NO_PREALLOC);
-WEIR_ARRAY(weir_named_ports, __u64, WEIR_NAMED_PORT_WORDS);
-WEIR_ARRAY(weir_counters, __u64, WEIR_COUNTERS_ROOM);
+WEIR_ARRAY(weir_named_ports, __u64, WEIR_NAMED_PORT_WORDS, 0);
+/* Mapped by the agent, which takes away from what the hooks add to, in one atomic step. */
+WEIR_ARRAY(weir_counters, __u64, WEIR_COUNTERS_ROOM, BPF_F_MMAPABLE);
 
 /* Must never have a program attached: its sockets are listeners, and stay plain TCP sockets. */
 struct weir_listeners_map {

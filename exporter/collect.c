@@ -275,6 +275,8 @@ int exporter_write(const struct exporter_source *source, enum render_format form
 	if (err)
 		return err;
 	render_snapshot(&s, format, out);
+	if (source->scraped)
+		source->scraped(source->ctx, &s);
 	return 0;
 }
 

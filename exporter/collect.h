@@ -46,6 +46,8 @@ struct exporter_source {
 	 * epoch. */
 	double (*last_sync)(void *ctx);
 	void (*kubernetes)(void *ctx, exporter_kubernetes_fn fn, void *arg);
+	/* After each scrape, with what was in it. */
+	void (*scraped)(void *ctx, const struct snapshot *snapshot);
 	void *ctx;
 
 	const char *version; /* outlive the scrape */

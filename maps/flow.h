@@ -56,7 +56,7 @@ enum weir_via {
 #define WEIR_PORT_OTHER	  0x10001 /* did not fit */
 
 /* The hooks leave room for the places that the agent keeps for each workload's "other". */
-#define WEIR_FLOWS_MAX	    65536
+#define WEIR_FLOWS_MAX	    65536 /* unless --metrics.max-flows says otherwise */
 #define WEIR_FLOWS_RESERVED 8192
 
 struct weir_flow_key {
@@ -98,8 +98,8 @@ struct weir_times {
 
 /*
  * Totals since the workload was first seen. Bytes are payload, counted once, whatever was
- * retransmitted. Append-only, within the room that is left: a successor adds what an earlier
- * agent's table holds to its own (agent/resize.c).
+ * retransmitted. Append-only, within the room that is left: a successor goes on with the table of
+ * an earlier agent, whose size cannot change.
  */
 struct weir_flow {
 	__u64 sent; /* bytes the workload's socket sent */
@@ -155,7 +155,8 @@ _Static_assert(sizeof(struct weir_verdict_key) == 16, "ABI");
 	X(4, VERDICT_LOST) /* weir_verdicts was full */                                     \
 	X(5, PENDING) /* no loss: entries of weir_origdst now */                            \
 	X(6, FLOWS) /* no loss: entries of weir_flows that the hooks made */                \
-	X(7, NEXT_NAME) /* no loss: the next id that no name has had */
+	X(7, NEXT_NAME) /* no loss: the next id that no name has had */                     \
+	X(8, FLOWS_LIMIT) /* no loss: how many FLOWS there may be */
 
 /* Entries of weir_counters: room for more of them, so that an upgrade keeps the map. */
 #define WEIR_COUNTERS_ROOM 32
@@ -164,7 +165,7 @@ enum weir_counter {
 #define X(number, NAME) WEIR_COUNTER_##NAME = number,
 	WEIR_COUNTERS(X)
 #undef X
-		WEIR_COUNTER_MAX = 8
+		WEIR_COUNTER_MAX = 9
 };
 
 #endif

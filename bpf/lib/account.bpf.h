@@ -80,7 +80,7 @@ static __always_inline struct weir_flow *account_flow(const struct weir_flow_key
 
 	if (flow)
 		return flow;
-	if (stats_read(WEIR_COUNTER_FLOWS) >= WEIR_FLOWS_MAX - WEIR_FLOWS_RESERVED)
+	if (stats_read(WEIR_COUNTER_FLOWS) >= stats_read(WEIR_COUNTER_FLOWS_LIMIT))
 		return 0;
 	if (!bpf_map_update_elem(&weir_flows, &key, &account_nothing, BPF_NOEXIST))
 		stats_count(WEIR_COUNTER_FLOWS);

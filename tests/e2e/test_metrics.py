@@ -341,7 +341,7 @@ def fill_flows(lab):
 def test_a_full_table_keeps_the_sums_right():
     """What has no place of its own is counted under "other", and that it was is counted as well."""
     with Lab("overflow") as lab:
-        lab.agent()
+        lab.agent("--metrics.max-flows=1000")
         client, server = pod_of(lab, "client"), pod_of(lab, "server")
         server.serve("[::]:8080")
         fill_flows(lab)

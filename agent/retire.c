@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/retire.h"
+
+#include <bpf/bpf.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "agent/apply.h"
+#include "agent/map.h"
+#include "agent/reconcile.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "exporter/mapread.h"
+
+static void add_id(struct desired *ids, uint32_t id)
+{
+	desired_add(ids, &id, NULL);
+}
+
+/* Workloads that have a pod on this node: in the kernel's tables, or about to be. */
+static int list_present(const struct loader *l, struct names *names, const struct reconciler *r,
+			struct desired *ids)
+{
+	_cleanup_free_ void *entries = NULL;
+	size_t size = sizeof(struct weir_netns) + sizeof(struct weir_pod), n = 0;
+	int err = map_read(loader_map(l, "weir_pods"), sizeof(struct weir_netns),
+			   sizeof(struct weir_pod), &entries, &n);
+
+	for (size_t i = 0; !err && i < n; i++) {
+		struct weir_pod pod;
+
+		memcpy(&pod, (char *)entries + i * size + sizeof(struct weir_netns), sizeof(pod));
+		add_id(ids, pod.workload);
+	}
+	for (const struct managed *m = r->pods; !err && m; m = m->next)
+		add_id(ids, names_id(names, m->workload_kind, m->namespace, m->workload));
+	return err;
+}
+
+/* The same for the same bytes (FNV-1a), so that sums of them do not depend on an order. */
+static uint64_t fingerprint(const void *bytes, size_t n)
+{
+	uint64_t hash = 14695981039346656037ULL;
+
+	for (size_t i = 0; i < n; i++)
+		hash = (hash ^ ((const uint8_t *)bytes)[i]) * 1099511628211ULL;
+	return hash;
+}
+
+/* What is known of a workload that has left; made when it is new. */
+static struct retiree *find_retiree(struct retire *r, uint32_t workload)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->items[i].workload == workload)
+			return &r->items[i];
+	r->items = xrealloc(r->items, (r->n + 1) * sizeof(*r->items));
+	r->items[r->n] = (struct retiree){ .workload = workload };
+	return &r->items[r->n++];
+}
+
+struct figures {
+	uint64_t print;
+	bool open; /* a connection has not ended */
+	bool any;
+};
+
+static struct figures figures_of(const struct snapshot *s, uint32_t workload)
+{
+	struct figures f = { 0 };
+
+	for (size_t i = 0; i < s->n_flows; i++) {
+		const struct snapshot_flow *flow = &s->flows[i];
+
+		if (flow->key.workload != workload)
+			continue;
+		f.any = true;
+		f.open = f.open || flow->value.opened != flow->value.closed;
+		f.print += fingerprint(flow, sizeof(*flow));
+	}
+	for (size_t i = 0; i < s->n_verdicts; i++) {
+		if (s->verdicts[i].key.workload != workload)
+			continue;
+		f.any = true;
+		f.print += fingerprint(&s->verdicts[i], sizeof(s->verdicts[i]));
+	}
+	return f;
+}
+
+/*
+ * Deletes an entry that is still as it was scraped. What a straggler adds between the look and the
+ * deletion would be lost; its workload has no pod and no connection any more.
+ */
+static bool forget(int fd, const void *key, const void *scraped, size_t size)
+{
+	_cleanup_free_ void *now = xcalloc(1, size);
+
+	return bpf_map_lookup_elem(fd, key, now) == 0 && !memcmp(now, scraped, size) &&
+	       bpf_map_delete_elem(fd, key) == 0;
+}
+
+/* The hooks count what they add; they do so at any moment, so this must be one atomic step. */
+static void uncount_flows(const struct loader *l, uint64_t n)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	uint64_t *counters = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+				  loader_map(l, "weir_counters"), 0);
+
+	if (counters == MAP_FAILED)
+		return;
+	__atomic_fetch_sub(&counters[WEIR_COUNTER_FLOWS], n, __ATOMIC_RELAXED);
+	munmap(counters, size);
+}
+
+static void free_workload(const struct loader *l, const struct snapshot *s, uint32_t workload)
+{
+	uint64_t made = 0;
+
+	for (size_t i = 0; i < s->n_flows; i++) {
+		const struct snapshot_flow *flow = &s->flows[i];
+
+		if (flow->key.workload != workload)
+			continue;
+		if (forget(loader_map(l, "weir_flows"), &flow->key, &flow->value,
+			   sizeof(flow->value)) &&
+		    flow->key.peer != WEIR_ID_OTHER)
+			made++;
+	}
+	for (size_t i = 0; i < s->n_verdicts; i++)
+		if (s->verdicts[i].key.workload == workload)
+			forget(loader_map(l, "weir_verdicts"), &s->verdicts[i].key,
+			       &s->verdicts[i].count, sizeof(s->verdicts[i].count));
+	uncount_flows(l, made);
+	apply_unreserve(l, workload);
+}
+
+/* The workload of each row of the snapshot, once. */
+static void list_scraped(const struct snapshot *s, struct desired *ids)
+{
+	for (size_t i = 0; i < s->n_flows; i++)
+		add_id(ids, s->flows[i].key.workload);
+	for (size_t i = 0; i < s->n_verdicts; i++)
+		add_id(ids, s->verdicts[i].key.workload);
+}
+
+/* Counts the scrapes that had the last figures of a workload that has left. */
+static void judge(struct retire *r, const struct loader *l, const struct snapshot *s,
+		  uint32_t workload)
+{
+	struct retiree *one = find_retiree(r, workload);
+	struct figures f = figures_of(s, workload);
+
+	if (f.open || f.print != one->print)
+		one->seen = 0;
+	one->print = f.print;
+	if (f.open || ++one->seen < RETIRE_SCRAPES)
+		return;
+	free_workload(l, s, workload);
+	retire_soon(r);
+}
+
+/* A workload that came back starts anew when it leaves again; one that is freed is forgotten. */
+static void drop_former(struct retire *r, struct desired *present, const struct snapshot *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->n; i++)
+		if (!desired_has(present, &r->items[i].workload) &&
+		    figures_of(s, r->items[i].workload).any)
+			r->items[n++] = r->items[i];
+	r->n = n;
+}
+
+static bool is_used(uint32_t id, void *ctx)
+{
+	return desired_has(ctx, &id);
+}
+
+static void free_name(uint32_t id, void *ctx)
+{
+	apply_unreserve(ctx, id);
+}
+
+/* Names that no pod, flow, verdict or peer bears. */
+static void sweep_names(const struct loader *l, struct names *names, const struct snapshot *s,
+			struct desired *used)
+{
+	_cleanup_free_ void *peers = NULL;
+	size_t n = 0, size = sizeof(struct weir_endpoint) + sizeof(struct weir_peer);
+
+	if (map_read(loader_map(l, "weir_peers"), sizeof(struct weir_endpoint),
+		     sizeof(struct weir_peer), &peers, &n))
+		return;
+	for (size_t i = 0; i < n; i++) {
+		struct weir_peer peer;
+
+		memcpy(&peer, (char *)peers + i * size + sizeof(struct weir_endpoint),
+		       sizeof(peer));
+		add_id(used, peer.workload);
+		add_id(used, peer.service);
+	}
+	for (size_t i = 0; i < s->n_flows; i++) {
+		add_id(used, s->flows[i].key.workload);
+		add_id(used, s->flows[i].key.peer);
+		add_id(used, s->flows[i].key.service);
+	}
+	for (size_t i = 0; i < s->n_verdicts; i++)
+		add_id(used, s->verdicts[i].key.workload);
+	names_sweep(names, RETIRE_SCRAPES, is_used, used, free_name, (void *)l);
+}
+
+void retire_scraped(struct retire *r, const struct loader *l, struct names *names,
+		    const struct reconciler *reconciler, const struct snapshot *s)
+{
+	_cleanup_desired_ struct desired present, scraped;
+	uint32_t last = WEIR_ID_NONE;
+
+	desired_init(&present, sizeof(uint32_t), 0);
+	desired_init(&scraped, sizeof(uint32_t), 0);
+	if (list_present(l, names, reconciler, &present))
+		return;
+	drop_former(r, &present, s);
+	list_scraped(s, &scraped);
+	desired_sort(&scraped);
+	for (size_t i = 0; i < scraped.n; i++) {
+		uint32_t workload;
+
+		memcpy(&workload, scraped.rows + i * sizeof(workload), sizeof(workload));
+		if (workload != last && !desired_has(&present, &workload))
+			judge(r, l, s, workload);
+		last = workload;
+	}
+	if (r->sweeps) {
+		r->sweeps--;
+		sweep_names(l, names, s, &present);
+	}
+}
+
+void retire_soon(struct retire *r)
+{
+	r->sweeps = RETIRE_SCRAPES + 1;
+}
+
+void retire_clear(struct retire *r)
+{
+	free(r->items);
+	*r = (struct retire){ 0 };
+}

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of the accounting are bounded, and what is in them lasts as long as somebody needs it."""
+
+import signal
+import threading
+
+import pytest
+
+from books import FIELDS, NOTHING, books, flow, flow_in, metrics, mirrored, pod_of, settled, wanted
+from lab import Lab
+from lab.agent import total
+from lab.command import PROBE, wait_until
+from support import Shell, known, wait_state
+
+
+@pytest.fixture(scope="module")
+def node():
+    with Lab("lifecycle") as lab:
+        lab.agent()
+        yield lab
+
+
+def in_use(lab, name):
+    return int(total(metrics(lab), "weir_map_entries", map=name))
+
+
+def is_shown(lab, pod):
+    return any(("workload", pod.name) in labels and name.startswith(("weir_tcp_", "weir_verdicts")) for name, labels in metrics(lab))
+
+
+def gone(lab, pod):
+    wait_until(lambda: known(lab, pod) is None, f"{pod.name} to be let go")
+
+
+# -- what is freed, and when -----------------------------------------------------------------------------------------------
+
+def test_a_workload_that_left_is_shown_to_the_last_and_then_freed(node):
+    """Its last figures are in three scrapes at least; then nothing of it is left, and its peer's figures stand."""
+    server = pod_of(node, "stays")
+    server.serve("[::]:8080")
+    tables = ("weir_flows", "weir_names", "weir_verdicts")
+    before = {name: in_use(node, name) for name in tables}
+    client = pod_of(node, "leaves")
+    answers = client.connect(f"{server.ip}:8080", options=["--send=1000", "--count=3"])
+    settled(node, client, "outbound", 3)
+    client.delete()
+    gone(node, client)
+    seen = []
+    for _ in range(12):
+        now = metrics(node)
+        if flow_in(now, client, "outbound") == NOTHING:
+            break
+        seen.append(flow_in(now, client, "outbound"))
+    assert len(seen) >= 3 and seen == [books(answers)] * len(seen)
+    wait_until(lambda: not is_shown(node, client), "the series to disappear")
+    assert flow(node, server, "inbound", peer_workload="leaves") == mirrored(books(answers))
+    # the server has a flow more, with the name of its peer
+    wait_until(lambda: {name: in_use(node, name) for name in tables} == {**before, "weir_flows": before["weir_flows"] + 1,
+                                                                         "weir_names": before["weir_names"] + 1}, "the tables to be freed")
+
+
+def test_a_workload_whose_connection_lives_on_is_not_freed(node):
+    """Its process holds the socket beyond the pod's object."""
+    client, server = pod_of(node, "lingers"), pod_of(node, "lingers-server")
+    server.serve("[::]:8080", mode="sink", options=["--no-greet"])
+    with Shell(client) as shell:
+        shell(f"s = tcp(); s.connect(('{server.ip}', 8080)); s.sendall(b'x' * 100)")
+        client.remove_file()
+        gone(node, client)
+        for step in range(1, 8):
+            assert flow(node, client, "outbound") == wanted(sent=100 * step, closed=0)
+            shell("s.sendall(b'x' * 100)")
+        shell("s.close()")
+    assert settled(node, client, "outbound", 1) == wanted(sent=800)
+    wait_until(lambda: not is_shown(node, client), "the series to disappear")
+
+
+def test_a_replaced_pod_goes_on_counting(node):
+    """Same workload, another pod, the same address: the figures go on; another workload at that address begins at nothing."""
+    server = pod_of(node, "replaced-server")
+    server.serve("[::]:8080", mode="sink", options=["--no-greet"])
+    sent = 0
+    for generation in range(3):
+        pod = node.pod(f"replaced-{generation}", owner="Deployment/replaced", ip="10.244.7.7")
+        wait_state(node, pod.write(), "not_captured")
+        pod.connect(f"{server.ip}:8080", options=["--no-greet", "--send=1000", "--shutdown"])
+        sent += 1000
+        now = {"namespace": "default", "workload": "replaced"}
+        wait_until(lambda: total(metrics(node), FIELDS["closed"], **now) == sent // 1000, "the connection to be closed")
+        assert total(metrics(node), FIELDS["sent"], **now) == sent
+        pod.delete()
+        gone(node, pod)
+        metrics(node)
+    other = node.pod("usurper", owner="Deployment/usurper", ip="10.244.7.7")
+    wait_state(node, other.write(), "not_captured")
+    other.connect(f"{server.ip}:8080", options=["--no-greet", "--send=5", "--shutdown"])
+    assert settled(node, other, "outbound", 1) == wanted(sent=5)
+    assert flow(node, server, "inbound", peer_workload="replaced") == wanted(received=3000, opened=3)
+    assert flow(node, server, "inbound", peer_workload="usurper") == wanted(received=5)
+
+
+# -- bounds ----------------------------------------------------------------------------------------------------------------
+
+def test_a_small_table_keeps_the_sums_right():
+    """A scan of ports fills the table; what has no place is in "other", places are free again when the scanner is gone."""
+    with Lab("small") as lab:
+        lab.agent("--metrics.max-flows=40")
+        client, server = pod_of(lab, "scanner"), pod_of(lab, "scanned")
+        server.serve(*[f"[::]:{port}" for port in range(1000, 1060)])
+        answers = client.connect(*[f"{server.ip}:{port}" for port in range(1000, 1060)], options=["--send=100"])
+        assert settled(lab, client, "outbound", 60) == books(answers)
+        assert settled(lab, server, "inbound", 60) == mirrored(books(answers))
+        lost = total(metrics(lab), "weir_flow_overflow_total")
+        assert lost >= 80
+        other = flow(lab, client, "outbound", peer_workload="other")["opened"] + flow(lab, server, "inbound", peer_workload="other")["opened"]
+        assert other == lost
+        client.delete()
+        gone(lab, client)
+        wait_until(lambda: not is_shown(lab, client), "the series to disappear")
+        late = pod_of(lab, "late")
+        answer = late.connect(f"{server.ip}:1000")
+        assert settled(lab, late, "outbound", 1, peer_workload="scanned", port="1000") == books(answer)
+        assert total(metrics(lab), "weir_flow_overflow_total") == lost
+        lab.agents[-1].stop()
+        agent = lab.agent("--metrics.max-flows=80")  # what is pinned keeps its size, and its figures
+        assert "keeps its size" in agent.stderr()
+        assert flow(lab, late, "outbound") == books(answer)
+
+
+# -- consistency -----------------------------------------------------------------------------------------------------------
+
+def test_every_scrape_is_consistent():
+    """Several scrapers while connections come and go and the agent is killed in the middle of a scrape, again and again."""
+    with Lab("scrapes") as lab:
+        lab.agent()
+        client, server = pod_of(lab, "client"), pod_of(lab, "server")
+        server.serve("[::]:8080", options=["--no-greet"])
+        traffic = [client.popen([PROBE, "connect", f"{server.ip}:8080", "--no-greet", "--send=50000", "--count=400"], stdout=-1) for _ in range(3)]
+        seen, stop = [[] for _ in range(3)], threading.Event()
+
+        def scrape(into):
+            while not stop.is_set():
+                try:
+                    now = metrics(lab)
+                except OSError:
+                    continue  # no agent at the moment
+                if any(name == "weir_pod_info" for name, _ in now):
+                    into.append((flow_in(now, client, "outbound"), flow_in(now, server, "inbound")))
+
+        threads = [threading.Thread(target=scrape, args=(one,)) for one in seen]
+        for thread in threads:
+            thread.start()
+        kills = 0
+        while kills < 3 and any(one.poll() is None for one in traffic):
+            wait_until(lambda: sum(map(len, seen)) > 10 * (kills + 1), "scrapes")
+            lab.agents[-1].stop(signal.SIGKILL)
+            lab.agent()
+            kills += 1
+        lines = [line for one in traffic for line in one.communicate(timeout=60)[0].splitlines()]
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert kills > 0 and len(lines) == 1200
+        for one in seen:
+            for end in (0, 1):
+                for field in ("sent", "received", "opened", "closed"):
+                    values = [pair[end][field] for pair in one]
+                    assert values == sorted(values), field
+                assert all(pair[end]["opened"] - pair[end]["closed"] == pair[end]["open"] for pair in one)
+        assert settled(lab, client, "outbound", 1200) == wanted(sent=1200 * 50000, received=1200 * 50000, opened=1200)
+        assert settled(lab, server, "inbound", 1200) == wanted(sent=1200 * 50000, received=1200 * 50000, opened=1200)
