@@ -28,6 +28,13 @@ bool apply_known(const struct loader *l, uint64_t cookie)
 	return get_pod(l, cookie, &pod);
 }
 
+uint32_t apply_generation(const struct loader *l, uint64_t cookie)
+{
+	struct weir_pod pod;
+
+	return get_pod(l, cookie, &pod) ? pod.generation : 0;
+}
+
 bool apply_captured(const struct loader *l, uint64_t cookie)
 {
 	struct weir_pod pod;

@@ -26,6 +26,8 @@ struct placement {
 /* Does weir_pods have an entry for it? */
 bool apply_known(const struct loader *loader, uint64_t cookie);
 /* Is a policy in force there that redirects? */
+/* Of the policy that is in force; 0: none is. */
+uint32_t apply_generation(const struct loader *l, uint64_t cookie);
 bool apply_captured(const struct loader *loader, uint64_t cookie);
 
 /*

@@ -31,6 +31,13 @@ void policy_error(struct compiler *c, char *text)
 	free(text);
 }
 
+void policy_mistake(struct compiler *c, char *text)
+{
+	buf_printf(&c->mistakes, "%s%s (the default applies)", c->mistakes.len ? "; " : "", text);
+	c->p->n_errors++;
+	free(text);
+}
+
 void policy_set_state(struct compiler *c, enum policy_state state, const char *reason)
 {
 	c->p->state = state;
@@ -119,13 +126,10 @@ static bool wanted(struct compiler *c)
 
 	if (!why_not && capture) {
 		c->p->sources[WEIR_SETTING_CAPTURE] = WEIR_SOURCE_WEIR_CAPTURE;
-		if (annotation_choice("weir.io/capture", capture, "on", "off", &c->forced,
-				      &error)) {
-			policy_error(c, error);
-			c->p->mesh = find_mesh(c);
-			return false;
-		}
-		why_not = c->forced ? NULL : "annotation weir.io/capture is off";
+		if (annotation_choice("weir.io/capture", capture, "on", "off", &c->forced, &error))
+			policy_mistake(c, error);
+		else if (!c->forced)
+			why_not = "annotation weir.io/capture is off";
 	}
 	if (!why_not) {
 		c->p->mesh = find_mesh(c);
@@ -148,7 +152,7 @@ static void own_setting(struct compiler *c, const char *key, const char *first, 
 	char *error;
 
 	if (value && annotation_choice(key, value, first, second, ret, &error))
-		policy_error(c, error);
+		policy_mistake(c, error);
 }
 
 static void own_settings(struct compiler *c)
@@ -239,13 +243,20 @@ int policy_compile(const struct pod *pod, const struct policy_options *options, 
 	if (p->reason) { /* not captured, whatever else is wrong with it */
 		clear_rules(&c, WEIR_MODE_OBSERVE);
 	} else if (c.errors.len) {
+		if (c.mistakes.len)
+			policy_error(&c, xstrdup(buf_text(&c.mistakes)));
 		policy_set_state(&c, POLICY_FAILED, buf_text(&c.errors));
 		clear_rules(&c, WEIR_MODE_REFUSE);
 	} else {
 		captured(&c);
 	}
+	if (c.mistakes.len && p->state != POLICY_FAILED) {
+		free(p->reason);
+		policy_set_state(&c, POLICY_FAILED, buf_text(&c.mistakes));
+	}
 	lists_free(&c.lists);
 	buf_free(&c.errors);
+	buf_free(&c.mistakes);
 	*ret = TAKE_PTR(p);
 	return 0;
 }

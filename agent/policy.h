@@ -62,7 +62,11 @@ struct policy_options {
 struct policy {
 	enum policy_state state;
 	enum weir_mesh mesh;
-	char *reason; /* why this state, one line for people; never NULL */
+	/*
+	 * Why this state, one line for people; never NULL. A pod that FAILED is refused its traffic
+	 * (pod.mode) where the mesh would have refused the pod; else its other inputs count.
+	 */
+	char *reason;
 	/*
 	 * Without workload and generation, which the reconciler sets; addresses from podIPs. The
 	 * proxy's ids are as the pod sees them: with hostUsers: false the reconciler maps them.

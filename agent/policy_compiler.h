@@ -14,12 +14,16 @@ struct compiler {
 	struct policy *p;
 	struct lists lists;
 	struct buf errors; /* of several annotations, joined */
+	struct buf mistakes; /* those for which no mesh would refuse the pod */
 	bool forced; /* weir.io/capture: on */
 };
 
 void policy_warn(struct compiler *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Takes text. */
+/* Take text. For an error the mesh would not let the pod run: its traffic is refused. */
 void policy_error(struct compiler *c, char *text);
+/* For a mistake it would run, with the default: so it does here, and its state says what is wrong.
+ */
+void policy_mistake(struct compiler *c, char *text);
 /* Ends the decision unless the state is captured; reason is copied. */
 void policy_set_state(struct compiler *c, enum policy_state state, const char *reason);
 

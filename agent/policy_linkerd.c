@@ -97,8 +97,10 @@ static enum weir_source linkerd_port(struct compiler *c, const struct listener *
 		break;
 	}
 	value = source == WEIR_SOURCE_DEFAULT ? linkerd_annotation(c, l->annotation) : NULL;
-	if (value && own_port_parse(l->annotation, value, ret, &error) < 0)
-		policy_error(c, error);
+	if (value && own_port_parse(l->annotation, value, ret, &error) < 0) {
+		policy_mistake(c, error); /* the injector keeps its default */
+		value = NULL;
+	}
 	if (value)
 		source = from_annotation;
 	if (told) {
@@ -225,8 +227,12 @@ static int64_t linkerd_id(struct compiler *c, const struct linkerd_owner *o, int
 	int64_t id = -1;
 	char *error;
 
-	if (value && linkerd_id_parse(o->key, value, &id, &error) < 0)
+	if (told && linkerd_id_parse(o->key, told, &id, &error) < 0) {
 		policy_error(c, error);
+	} else if (!told && value && linkerd_id_parse(o->key, value, &id, &error) < 0) {
+		policy_mistake(c, error); /* the injector keeps its default */
+		value = NULL;
+	}
 	if (told || (value && of_container < 0)) {
 		*ret_source = told ? WEIR_SOURCE_LINKERD_INIT_ARGS : o->source;
 		return id;

@@ -306,10 +306,11 @@ static int release(struct reconciler *r, struct managed *m)
 	return changes;
 }
 
-/* A policy that is wrong does not replace one that was right. */
+/* A policy that is wrong does not replace one that was right, but it is no other than itself. */
 static bool keeps_last_good(struct reconciler *r, struct managed *m, uint64_t cookie)
 {
-	return m->policy->state == POLICY_FAILED && apply_captured(r->loader, cookie);
+	return m->policy->state == POLICY_FAILED && apply_captured(r->loader, cookie) &&
+	       apply_generation(r->loader, cookie) != policy_generation(m->policy);
 }
 
 static void serve_virtual(struct managed *m, int netns_fd)

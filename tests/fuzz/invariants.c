@@ -140,11 +140,13 @@ static void check_policy(const struct policy *p)
 	check_cidrs(p->cidrs, p->n_cidrs);
 	check_ids(p->ids, p->n_ids);
 	check_interfaces(p->interfaces, p->n_interfaces);
-	if (p->state == POLICY_CAPTURED) {
+	must(p->state == POLICY_FAILED || !p->n_errors);
+	if (p->pod.mode == WEIR_MODE_CAPTURE) {
+		must(p->state == POLICY_CAPTURED || p->state == POLICY_FAILED);
 		check_captured(p);
 		return;
 	}
-	must(p->pod.mode == (p->state == POLICY_FAILED ? WEIR_MODE_REFUSE : WEIR_MODE_OBSERVE));
+	must(p->state == POLICY_FAILED || p->pod.mode == WEIR_MODE_OBSERVE);
 	must(!p->pod.flags && !p->n_ports && !p->n_cidrs && !p->n_ids && !p->n_interfaces);
 }
 

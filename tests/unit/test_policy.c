@@ -81,7 +81,7 @@ static const struct {
 	{ POD(",'annotations':{'weir.io/capture':'on'}", "'hostNetwork':true"),
 	  "hostNetwork is true: it shares the node's network namespace", NOT(NONE) },
 	{ POD(",'annotations':{'weir.io/capture':'true'}", "'containers':[{'name':'app'}]"),
-	  "invalid value 'true' for annotation 'weir.io/capture': use on or off", POLICY_FAILED, WEIR_MESH_NONE },
+	  "invalid value 'true' for annotation 'weir.io/capture': use on or off (the default applies)", POLICY_FAILED, WEIR_MESH_NONE },
 	{ POD(",'annotations':{'weir.io/before-proxy':'maybe'}", "'containers':[{'name':'app'}]"), NO_PROXY },
 	/* clang-format on */
 };
@@ -145,6 +145,7 @@ static void test_namespace(void **state)
 }
 
 #define INVALID(value, key) "invalid value '" value "' for annotation '" key "': "
+#define DEFAULT		    " (the default applies)"
 #define SYNTAX(text)	    "strconv.ParseUint: parsing \"" text "\": invalid syntax"
 #define PORT(item)	    "failed parsing port '" item "': "
 #define RANGE(item)	    "failed parsing cidr '" item "': netip.ParsePrefix(\"" item "\"): no '/'"
@@ -171,9 +172,9 @@ static void test_errors(void **state)
 		  INVALID("net 1", "istio.io/reroute-virtual-interfaces")
 		  "interface name \"net 1\" contains invalid characters" },
 		{ ",'weir.io/before-proxy':'allow','weir.io/proxy-down':'','weir.io/acceleration':'yes'",
-		  INVALID("allow", "weir.io/before-proxy") "use refuse or direct; "
-		  INVALID("", "weir.io/proxy-down") "use refuse or direct; "
-		  INVALID("yes", "weir.io/acceleration") "use on or off" },
+		  INVALID("allow", "weir.io/before-proxy") "use refuse or direct" DEFAULT "; "
+		  INVALID("", "weir.io/proxy-down") "use refuse or direct" DEFAULT "; "
+		  INVALID("yes", "weir.io/acceleration") "use on or off" DEFAULT },
 		{ ",'" T "includeInboundPorts':'x','" T "excludeOutboundIPRanges':'y'",
 		  INVALID("y", T "excludeOutboundIPRanges") "excludeIPRanges invalid: " RANGE("y") "; "
 		  INVALID("x", T "includeInboundPorts") "includeInboundPorts invalid: " PORT("x") PORT("x") SYNTAX("x") },

@@ -169,7 +169,12 @@ static void test_linkerd_annotations(void **state)
 	expect(bad, POLICY_FAILED,
 	       "invalid value '65536' for annotation 'config.linkerd.io/inbound-port': failed "
 	       "parsing "
-	       "port \"65536\": strconv.ParseUint: parsing \"65536\": value out of range");
+	       "port \"65536\": strconv.ParseUint: parsing \"65536\": value out of range (the "
+	       "default "
+	       "applies)");
+	assert_int_equal(bad->pod.mode,
+			 WEIR_MODE_CAPTURE); /* the injector would keep its default */
+	assert_int_equal(bad->pod.inbound_port, 4143);
 }
 
 int main(void)
