@@ -56,8 +56,7 @@ static json_t *pods_json(const struct reconciler *r)
 	for (const struct managed *m = r->pods; m; m = m->next)
 		if (*m->uid)
 			json_object_set_new(pods, m->uid,
-					    json_boolean(m->policy->state == POLICY_CAPTURED ||
-							 m->policy->state == POLICY_FAILED));
+					    json_boolean(m->policy->pod.mode != WEIR_MODE_OBSERVE));
 	return pods;
 }
 

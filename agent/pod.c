@@ -567,17 +567,35 @@ const char *pod_istio_inject(const struct pod *pod)
 	return pod_label(pod, key) ?: pod_annotation(pod, key);
 }
 
+/* The namespaces that Istio's injector never looks at; NULL: of no namespace in particular. */
+static bool is_ignored(const char *namespace)
+{
+	static const char *const names[] = { "kube-system", "kube-public", "kube-node-lease",
+					     "local-path-storage" };
+
+	for (size_t i = 0; namespace && i < ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], namespace))
+			return true;
+	return false;
+}
+
 bool pod_asks_for_istio(const struct pod *pod, const struct pod_pairs *namespace_labels)
 {
 	const char *injection =
 		namespace_labels ? pairs_get(namespace_labels, "istio-injection") : NULL;
 	const char *revision =
 		namespace_labels ? pairs_get(namespace_labels, "istio.io/rev") : NULL;
+	const char *label = pod_label(pod, "sidecar.istio.io/inject");
 	const char *inject = pod_istio_inject(pod);
+	const char *own_revision = pod_label(pod, "istio.io/rev");
 
-	if (inject)
-		return !strcmp(inject, "true");
-	return injection ? !strcmp(injection, "enabled") : revision && *revision;
+	if (pod->host_network || is_ignored(pod->namespace) || (inject && !strcmp(inject, "false")))
+		return false;
+	if (injection || (revision && *revision)) /* istio-injection beats istio.io/rev */
+		return injection ? !strcmp(injection, "enabled") : true;
+	/* the webhook selects pods by labels; the annotation alone does not reach it */
+	return (label && !strcmp(label, "true")) || (own_revision && *own_revision) ||
+	       (!namespace_labels && inject && !strcmp(inject, "true"));
 }
 
 bool pod_asks_for_linkerd(const struct pod *pod, const struct pod_pairs *namespace_annotations)

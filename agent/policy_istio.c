@@ -101,13 +101,13 @@ static void istio_list(struct compiler *c, const struct istio_list *l, const str
 {
 	struct istio_key key = key_of(v, l->name, l->wildcard);
 	size_t before = c->lists.n_ports + c->lists.n_cidrs;
-	bool all = false, loopback = false;
+	bool all = false, loopback = false, loopback6 = false;
 	char *error;
 	int r;
 
-	r = l->ports
-		    ? istio_ports_parse(&key, v->text, l->list, &c->lists, &all, &error)
-		    : istio_cidrs_parse(&key, v->text, l->list, &c->lists, &all, &loopback, &error);
+	r = l->ports ? istio_ports_parse(&key, v->text, l->list, &c->lists, &all, &error)
+		     : istio_cidrs_parse(&key, v->text, l->list, &c->lists, &all, &loopback,
+					 &loopback6, &error);
 	if (r < 0) {
 		policy_error(c, error);
 		return;
@@ -118,6 +118,8 @@ static void istio_list(struct compiler *c, const struct istio_list *l, const str
 		c->p->pod.flags |= l->some;
 	if (loopback && l->list == WEIR_LIST_OUT_CIDR_INCLUDE)
 		c->p->pod.flags |= WEIR_POD_OUT_LOOPBACK;
+	if (loopback6 && l->list == WEIR_LIST_OUT_CIDR_INCLUDE)
+		c->p->pod.flags |= WEIR_POD_OUT_LOOPBACK6;
 	c->p->sources[l->list] = v->source;
 }
 
@@ -339,8 +341,10 @@ static void istio_groups(struct compiler *c, const struct istio_inputs *inputs)
 	char *error;
 	size_t n = 0;
 
-	if (istio_groups_parse(&key, v->text, list, &c->lists, &n, &error) < 0)
+	if (istio_groups_parse(&key, v->text, list, &c->lists, &n, &error) < 0) {
 		policy_error(c, error);
+		return;
+	}
 	if (!all)
 		c->p->pod.flags |= WEIR_POD_GROUPS_INCLUDE;
 	else if (n)

@@ -342,11 +342,23 @@ static void test_injection(void **state)
 	struct pod_pair disabled[] = { { (char *)"istio-injection", (char *)"disabled" },
 				       { (char *)"istio.io/rev", (char *)"r1" } };
 	struct pod_pairs on = { enabled, 1 }, off = { disabled, 2 }, rev = { disabled + 1, 1 };
+	struct pod_pairs none = { 0 };
 	_cleanup_pod_ struct pod *plain = parse("{" META "}");
 	_cleanup_pod_ struct pod *out = parse(
 		"{'metadata':{'namespace':'a','name':'b','labels':{'sidecar.istio.io/"
 		"inject':'false'},"
 		"'annotations':{'sidecar.istio.io/inject':'true','linkerd.io/inject':'enabled'}}}");
+	_cleanup_pod_ struct pod *labelled = parse("{'metadata':{'namespace':'a','name':'b','"
+						   "labels':{'sidecar.istio.io/inject':'true'}}}");
+	_cleanup_pod_ struct pod *annotated =
+		parse("{'metadata':{'namespace':'a','name':'b','annotations':{'sidecar.istio.io/"
+		      "inject':'true'}}}");
+	_cleanup_pod_ struct pod *revision =
+		parse("{'metadata':{'namespace':'a','name':'b','labels':{'istio.io/rev':'r1'}}}");
+	_cleanup_pod_ struct pod *system =
+		parse("{'metadata':{'namespace':'kube-public','name':'b'}}");
+	_cleanup_pod_ struct pod *host =
+		parse("{'metadata':{'namespace':'a','name':'b'},'spec':{'hostNetwork':true}}");
 
 	(void)state;
 	assert_false(pod_asks_for_istio(plain, NULL));
@@ -354,6 +366,15 @@ static void test_injection(void **state)
 	assert_false(pod_asks_for_istio(plain, &off)); /* istio-injection beats istio.io/rev */
 	assert_true(pod_asks_for_istio(plain, &rev));
 	assert_false(pod_asks_for_istio(out, &on));
+	/* without labels of the namespace the pod's own label counts, and the old annotation does
+	 * not */
+	assert_true(pod_asks_for_istio(labelled, &none));
+	assert_false(pod_asks_for_istio(labelled, &off));
+	assert_false(pod_asks_for_istio(annotated, &none));
+	assert_true(pod_asks_for_istio(annotated, NULL)); /* nothing is known of the namespace */
+	assert_true(pod_asks_for_istio(revision, &none));
+	assert_false(pod_asks_for_istio(system, &on));
+	assert_false(pod_asks_for_istio(host, &on));
 	assert_string_equal(pod_istio_inject(out), "false");
 	assert_true(pod_asks_for_linkerd(out, NULL));
 	assert_false(pod_asks_for_linkerd(plain, &on));

@@ -232,13 +232,137 @@ static void test_istio_interfaces(void **state)
 	assert_int_equal(hidden->n_interfaces, 0); /* an empty new name hides the deprecated one */
 }
 
+/* What the injector tells istio-validation counts where the annotations say nothing. */
+static void test_istio_validation(void **state)
+{
+	static const char spec[] =
+		"'containers':[{'name':'istio-proxy'}],'initContainers':[{'name':'istio-validation'"
+		","
+		"'args':['istio-iptables','-p','15101','-z','15106','-u','1338','-m','REDIRECT','-"
+		"i',"
+		"'10.0.0.0/"
+		"8','-x','','-b','*','-d','15090,15021,15020','-o','25','--run-validation',"
+		"'--skip-rule-apply']}]";
+	_cleanup_free_ char *plain = xasprintf(POD(STATUS, "%s"), spec);
+	_cleanup_free_ char *annotated = xasprintf(
+		POD(",'annotations':{" ISTIO_ANNOTATION ",'" T "excludeOutboundPorts':'26'}", "%s"),
+		spec);
+	_cleanup_policy_ struct policy *p = compile(plain), *both = compile(annotated);
+
+	(void)state;
+	expect(p, POLICY_CAPTURED, WHY_ISTIO);
+	assert_int_equal(p->pod.outbound_port, 15101);
+	assert_int_equal(p->pod.inbound_port, 15106);
+	assert_int_equal(p->sources[WEIR_SETTING_INBOUND_PORT], WEIR_SOURCE_VALIDATION_ARGS);
+	assert_int_equal(p->pod.proxy_uid, 1338);
+	assert_int_equal(p->pod.proxy_gid, 1337); /* the CNI plugin's, not the user's id */
+	assert_int_equal(p->n_cidrs, 1);
+	assert_true(has_port(p, WEIR_LIST_OUT_PORT_EXCLUDE, 25));
+	assert_true(has_port(both, WEIR_LIST_OUT_PORT_EXCLUDE, 26));
+	assert_false(has_port(both, WEIR_LIST_OUT_PORT_EXCLUDE, 25));
+}
+
+#define CONFIG(yaml) ",'proxy.istio.io/config':'" yaml "'"
+
+static void test_istio_proxy_config(void **state)
+{
+	_cleanup_policy_ struct policy *p =
+		istio(CONFIG("concurrency: 2\\ninterceptionMode: TPROXY\\nproxyMetadata:\\n"
+			     "  ISTIO_META_DNS_CAPTURE: \\u0022true\\u0022\\n"
+			     "  ISTIO_OUTBOUND_OWNER_GROUPS: \\u0022202,203\\u0022\\n"
+			     "  ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR: 127.0.0.1/16\\n"));
+	_cleanup_policy_ struct policy *mode =
+		istio(CONFIG("{interceptionMode: TPROXY}") ",'sidecar.istio.io/"
+							   "interceptionMode':'REDIRECT'");
+
+	(void)state;
+	assert_int_equal(p->state, POLICY_CAPTURED);
+	assert_true(p->pod.flags & WEIR_POD_TPROXY);
+	assert_true(p->pod.flags & WEIR_POD_DNS);
+	assert_int_equal(p->sources[WEIR_SETTING_DNS], WEIR_SOURCE_PROXY_CONFIG);
+	assert_true(p->pod.flags & WEIR_POD_GROUPS_INCLUDE);
+	assert_int_equal(count_ids(p, WEIR_LIST_GROUP_INCLUDE), 2);
+	assert_int_equal(p->pod.loopback_bits, 16);
+	assert_false(mode->pod.flags & WEIR_POD_TPROXY); /* the annotation beats ProxyConfig */
+}
+
+static void test_istio_status_port(void **state)
+{
+	_cleanup_policy_ struct policy *p =
+		istio(",'status.sidecar.istio.io/port':'8099','" T "excludeInboundPorts':'9000'");
+	_cleanup_policy_ struct policy *none = istio(",'status.sidecar.istio.io/port':'0'");
+
+	(void)state;
+	assert_true(has_port(p, WEIR_LIST_IN_PORT_EXCLUDE, 8099));
+	assert_true(has_port(p, WEIR_LIST_IN_PORT_EXCLUDE, 9000));
+	assert_false(has_port(none, WEIR_LIST_IN_PORT_EXCLUDE, 0));
+}
+
+/* Servers of resolv.conf: istio-init without CAPTURE_ALL_DNS captures queries to these alone. */
+static void test_istio_dns_servers(void **state)
+{
+	struct weir_addr address = { .ip = { [10] = 0xff, [11] = 0xff, [12] = 10, [15] = 10 } };
+	struct service dns = { .cluster_ips = &address, .n_cluster_ips = 1 };
+	struct policy_options options = { .cluster_dns = &dns };
+	static const struct {
+		const char *annotations, *spec, *env;
+		size_t n;
+		enum weir_source source;
+	} cases[] = {
+		{ "", "", "", 1, WEIR_SOURCE_CLUSTER_DNS },
+		{ "", "'dnsConfig':{'nameservers':['1.1.1.1','fd00::1']},", "", 3,
+		  WEIR_SOURCE_CLUSTER_DNS },
+		{ "", "'dnsPolicy':'None','dnsConfig':{'nameservers':['1.1.1.1']},", "", 1,
+		  WEIR_SOURCE_DNS_CONFIG },
+		{ ",'weir.io/dns-servers':'9.9.9.9, 8.8.8.8'", "'dnsPolicy':'None',", "", 2,
+		  WEIR_SOURCE_WEIR_DNS_SERVERS },
+		{ "", "", "," ENV("CAPTURE_ALL_DNS", "true"), 0, WEIR_SOURCE_DEFAULT },
+		{ "", "'dnsPolicy':'None',", "", 0, WEIR_SOURCE_DEFAULT },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *text =
+			xasprintf("{'metadata':{'namespace':'a','name':'b','annotations':{'weir.io/"
+				  "capture':'on'%s}},'spec':{%s'containers':[" ISTIO_PROXY
+				  "],'initContainers':[{'name':'istio-init','env':[" ENV(
+					  "ISTIO_META_DNS_CAPTURE", "true") "%s]}]}," V4 "}",
+				  cases[i].annotations, cases[i].spec, cases[i].env);
+		_cleanup_policy_ struct policy *p = compile_with(text, &options);
+
+		assert_int_equal(p->n_cidrs, cases[i].n);
+		assert_int_equal(!!(p->pod.flags & WEIR_POD_DNS_ALL), !cases[i].n);
+		assert_int_equal(p->sources[WEIR_LIST_DNS_SERVER], cases[i].source);
+	}
+}
+
+static void test_istio_loopback_ranges(void **state)
+{
+	_cleanup_policy_ struct policy *v6 = istio(",'" T "includeOutboundIPRanges':'::1/128'");
+	_cleanup_policy_ struct policy *v4 = istio(",'" T "includeOutboundIPRanges':'127.0.0.0/8'");
+
+	(void)state;
+	assert_int_equal(v6->pod.flags & (WEIR_POD_OUT_LOOPBACK | WEIR_POD_OUT_LOOPBACK6),
+			 WEIR_POD_OUT_LOOPBACK6);
+	assert_int_equal(v4->pod.flags & (WEIR_POD_OUT_LOOPBACK | WEIR_POD_OUT_LOOPBACK6),
+			 WEIR_POD_OUT_LOOPBACK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_istio_basic),	   cmocka_unit_test(test_istio_goldens),
-		cmocka_unit_test(test_istio_edges),	   cmocka_unit_test(test_istio_families),
-		cmocka_unit_test(test_istio_more_goldens), cmocka_unit_test(test_istio_init),
+		cmocka_unit_test(test_istio_basic),
+		cmocka_unit_test(test_istio_goldens),
+		cmocka_unit_test(test_istio_edges),
+		cmocka_unit_test(test_istio_families),
+		cmocka_unit_test(test_istio_more_goldens),
+		cmocka_unit_test(test_istio_init),
 		cmocka_unit_test(test_istio_interfaces),
+		cmocka_unit_test(test_istio_validation),
+		cmocka_unit_test(test_istio_proxy_config),
+		cmocka_unit_test(test_istio_status_port),
+		cmocka_unit_test(test_istio_dns_servers),
+		cmocka_unit_test(test_istio_loopback_ranges),
 	};
 
 	return cmocka_run_group_tests_name("policy_istio", tests, NULL, NULL);
