@@ -205,7 +205,9 @@ static __u32 istio_owner(struct compiler *c, const struct istio_inputs *inputs,
 {
 	const struct istio_value *v = &inputs->values[o->input];
 	__u32 *source = &c->p->sources[o->setting];
-	bool told = inputs->loader == ISTIO_INIT && v->text;
+	bool told = v->text &&
+		    (inputs->loader == ISTIO_INIT || v->source == WEIR_SOURCE_VALIDATION_ARGS ||
+		     v->source == WEIR_SOURCE_VALIDATION_ENV);
 	int64_t id = told ? -1 : container_id(of_container);
 
 	c->p->pod.flags |= o->flag;

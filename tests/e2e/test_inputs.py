@@ -6,7 +6,7 @@ The texts of every annotation are the unit tests' business (tests/unit/test_anno
 
 import pytest
 
-from support import APP, OUTBOUND, dual_stack, known, listener_port, mesh_pod, plain_pod, start_proxy, wait_state
+from support import APP, OUTBOUND, assert_redirected, dual_stack, known, listener_port, mesh_pod, plain_pod, start_proxy, wait_state
 from lab.command import wait_until
 
 TRAFFIC = "traffic.sidecar.istio.io/"
@@ -81,3 +81,36 @@ def test_a_warning_has_a_metric(lab, agent):
     wait_state(lab, pod.write())
     assert metric(agent, "weir_pod_input_warnings", pod) == 1
     assert metric(agent, "weir_pod_input_errors", pod) == 0
+
+
+# -- proxies and inputs that are not the usual ones -------------------------------------------------------------------------
+
+def test_a_declared_proxy(lab, agent):
+    """No mesh: annotations of weir's own say where the proxy listens and who it is."""
+    pod, peer = lab.pod("own"), plain_pod(lab, 80, 5432)
+    pod.serve("[::]:3128", "[::]:3129", uid=13)
+    pod.annotations.update({"weir.io/proxy-outbound-port": "3128", "weir.io/proxy-inbound-port": "3129", "weir.io/proxy-uid": "13",
+                            TRAFFIC + "excludeOutboundPorts": "5432"})
+    wait_state(lab, pod.write())
+    assert known(lab, pod)["mesh"] == "custom"
+    assert_redirected(pod.connect(f"{peer.ip}:80", uid=APP), f"{peer.ip}:80", 3128)
+    assert listener_port(pod.connect(f"{peer.ip}:5432", uid=APP)) == 5432
+    assert listener_port(pod.connect(f"{peer.ip}:80", uid=13)) == 80
+    assert_redirected(peer.connect(f"{pod.ip}:8080"), f"{pod.ip}:8080", 3129)
+
+
+def test_a_pod_with_istio_init_is_left_alone_unless_told(lab, agent):
+    pod, peer = lab.pod("init", mesh="istio"), plain_pod(lab, 80)
+    start_proxy(pod, ("[::]:15101", "[::]:15106"))
+    item = dual_stack(pod)
+    item["spec"]["initContainers"] = [{"name": "istio-init", "image": "istio/proxyv2", "args": [
+        "istio-iptables", "-p", "15101", "-z", "15106", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020"]}]
+    wait_state(lab, pod.write(item), "not_captured")
+    assert known(lab, pod)["reason"] == "container istio-init programs its own iptables rules"
+    assert listener_port(pod.connect(f"{peer.ip}:80", uid=APP)) == 80
+    item["metadata"]["annotations"]["weir.io/capture"] = "on"
+    wait_state(lab, pod.write(item))
+    assert_redirected(pod.connect(f"{peer.ip}:80", uid=APP), f"{peer.ip}:80", 15101)
+    assert_redirected(peer.connect(f"{pod.ip}:80"), f"{pod.ip}:80", 15106)
+    explained = lab.weir("explain", f"{pod.namespace}/{pod.name}", f"--to={peer.ip}:80", "--uid=1000", "-o", "json")
+    assert explained["verdict"] == "redirect" and "istio-init" in explained["because"]

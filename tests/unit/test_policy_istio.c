@@ -248,6 +248,10 @@ static void test_istio_validation(void **state)
 		POD(",'annotations':{" ISTIO_ANNOTATION ",'" T "excludeOutboundPorts':'26'}", "%s"),
 		spec);
 	_cleanup_policy_ struct policy *p = compile(plain), *both = compile(annotated);
+	_cleanup_policy_ struct policy *several = compile(
+		POD(STATUS, "'containers':[{'name':'istio-proxy','securityContext':{'runAsUser':5,'"
+			    "runAsGroup':1}}],"
+			    "'initContainers':[{'name':'istio-validation','args':['-u','3,4']}]"));
 
 	(void)state;
 	expect(p, POLICY_CAPTURED, WHY_ISTIO);
@@ -256,6 +260,9 @@ static void test_istio_validation(void **state)
 	assert_int_equal(p->sources[WEIR_SETTING_INBOUND_PORT], WEIR_SOURCE_VALIDATION_ARGS);
 	assert_int_equal(p->pod.proxy_uid, 1338);
 	assert_int_equal(p->pod.proxy_gid, 1337); /* the CNI plugin's, not the user's id */
+	assert_int_equal(several->pod.proxy_uid, 3); /* and not what the container says */
+	assert_int_equal(count_ids(several, WEIR_LIST_PROXY_UID), 1);
+	assert_int_equal(several->pod.proxy_gid, 1);
 	assert_int_equal(p->n_cidrs, 1);
 	assert_true(has_port(p, WEIR_LIST_OUT_PORT_EXCLUDE, 25));
 	assert_true(has_port(both, WEIR_LIST_OUT_PORT_EXCLUDE, 26));
