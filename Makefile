@@ -153,7 +153,10 @@ tests: all $(B)/tests/probe $(B)/tests/policy-dump $(B)/metrics-doc $(UNIT_BINS)
 check: tests $(FUZZ)
 	-@scripts/fetch-envoy > /dev/null
 	-@scripts/fetch-cni > /dev/null
-	scripts/check
+	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/check
+
+fuzz: $(FUZZ)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/check fuzz
 
 check-cluster: all
 	scripts/check-cluster
