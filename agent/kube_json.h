@@ -35,7 +35,7 @@ void kube_json_free(struct kube_json *j);
 
 /* 0, or -EBADMSG with *ret_error (the caller's) when this is no JSON; nothing can follow then. */
 int kube_json_feed(struct kube_json *j, const char *data, size_t len, char **ret_error);
-/* No more comes: -EBADMSG when something is missing at the end. */
+/* No more of a text comes: -EBADMSG when something is missing. Of no use for a stream. */
 int kube_json_end(struct kube_json *j, char **ret_error);
 
 #endif

@@ -184,13 +184,16 @@ static const char *add_failure(struct kube_store *s, char *key, char *error)
 	return error;
 }
 
-static char *key_of(const json_t *object)
+/* Namespaces are in none, whatever the object says. */
+static char *key_of(const struct kube_store *s, const json_t *object)
 {
 	const json_t *metadata = json_object_get(object, "metadata");
 	const char *namespace = json_string_value(json_object_get(metadata, "namespace"));
 	const char *name = json_string_value(json_object_get(metadata, "name"));
 
-	return xasprintf("%s/%s", namespace ?: "", name ?: "");
+	if (!namespace || s->resource == &kube_resources[KUBE_NAMESPACES])
+	namespace = "";
+	return xasprintf("%s/%s", namespace, name ?: "");
 }
 
 /*
@@ -207,7 +210,7 @@ static void distrust(const json_t *object)
 
 int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_error)
 {
-	_cleanup_free_ char *key = key_of(object);
+	_cleanup_free_ char *key = key_of(s, object);
 	char *error = NULL;
 	int err;
 
@@ -234,14 +237,14 @@ int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_
 
 bool kube_store_has(const struct kube_store *s, const json_t *object)
 {
-	_cleanup_free_ char *key = key_of(object);
+	_cleanup_free_ char *key = key_of(s, object);
 
 	return find(s, key);
 }
 
 void kube_store_remove(struct kube_store *s, const json_t *object)
 {
-	_cleanup_free_ char *key = key_of(object);
+	_cleanup_free_ char *key = key_of(s, object);
 
 	drop(s, key);
 	forget_failure(s, key);

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same agent at a real API server, over HTTP/2, with the rights that it asks for and no others."""
+
+import pytest
+
+from lab import kube, kubernetes
+from lab.agent import total
+from lab.command import wait_until
+from test_kube import RESOURCES, metric, pod_of, wait_metric, wait_objects, why
+from test_kube_events import add, said, wrong_pod
+
+READ = ["list", "watch"]
+RULES = [
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", *READ]},
+    {"apiGroups": [""], "resources": ["namespaces"], "verbs": READ},
+    {"apiGroups": [""], "resources": ["services"], "verbs": READ},
+    {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ},
+    {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+]
+
+
+def role(rules):
+    return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "weir"}, "rules": rules}
+
+
+def account(name):
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "default"}}
+
+
+def clean(pod):
+    """A pod as a user would create it; the server adds the rest."""
+    for container in pod["spec"]["containers"] + pod["spec"].get("initContainers", []):
+        container.pop("restartPolicy", None)
+    pod["status"].pop("containerStatuses", None)
+    pod["metadata"].pop("uid", None)
+    pod["metadata"].pop("creationTimestamp", None)
+    return pod
+
+
+@pytest.fixture
+def cluster(lab):
+    if kubernetes.missing():
+        pytest.skip(kubernetes.missing())
+    with kubernetes.Kubernetes(lab.work / "kubernetes") as cluster:
+        cluster.apply(account("default"), account("weir"), role(RULES), {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "weir"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "weir"},
+            "subjects": [{"kind": "ServiceAccount", "name": "weir", "namespace": "default"}]})
+        yield cluster
+
+
+def start(lab, cluster, *options, wait=True):
+    return lab.agent(f"--kubeconfig={cluster.kubeconfig('weir', cluster.token('weir'))}", *options, wait=wait)
+
+
+def all_watches(agent):
+    wait_until(lambda: total(agent.metrics(), "weir_kubernetes_up") == len(RESOURCES), "all watches", 60)
+
+
+def test_real_api_server(lab, cluster):
+    """Lists, watches, a captured pod, an Event, a killed server, versions too old, and no call that is forbidden."""
+    pod, wrong = lab.pod("web", mesh="istio"), wrong_pod(lab, "wrong")
+    cluster.apply(clean(pod.object()), clean(wrong.object()), clean(pod_of("there")), clean(pod_of("gone", ip="10.244.9.8")),
+                  kube.service("cart", "default", ["10.96.0.9"], [(80, 8080, "TCP")], {"app": "there"}))
+    agent = start(lab, cluster, "--kubernetes.watch-timeout=20")
+    all_watches(agent)
+    assert metric(agent, "objects", "pods") == 2 and metric(agent, "objects", "peer_pods") == 2
+    assert metric(agent, "objects", "services") == 2 and metric(agent, "objects", "namespaces") >= 4
+    # the pods' uids are the server's
+    for one in (pod, wrong):
+        one.uid = cluster.kubectl("get", "pod", one.name, "-o", "jsonpath={.metadata.uid}").stdout
+    assert add(lab, pod)["state"] == "captured"
+    assert "excludeInboundPorts" in str(add(lab, wrong)["error"])
+
+    def told():
+        return cluster.kubectl("get", "events.events.k8s.io", "-o", "jsonpath={.items[*].note}").stdout
+
+    wait_until(told, "the Event", 20, 0.5)
+    assert told() == said(lab, wrong)["reason"]
+    cluster.apply(clean(pod_of("new", ip="10.244.9.7")))
+    wait_objects(agent, "peer_pods", 3)
+    wait_until(lambda: agent.metrics() and total(agent.metrics(), "weir_kubernetes_errors_total") == 0, "no error")
+
+    cluster.kill()
+    wait_until(lambda: total(agent.metrics(), "weir_kubernetes_up") == 0, "no watch to be open", 20)
+    assert metric(agent, "objects", "peer_pods") == 3 and said(lab, pod)["state"] == "captured"
+    cluster.start()
+    cluster.kubectl("delete", "pod", "gone", "--grace-period=0", "--force")
+    wait_objects(agent, "peer_pods", 2, 60)
+    all_watches(agent)
+    assert "Forbidden" not in agent.stderr() and "forbidden" not in agent.stderr()
+
+
+def test_real_rbac(lab, cluster):
+    """The rule that the agent names is the one that helps."""
+    cluster.apply(role(RULES[1:]))
+    agent = start(lab, cluster, wait=False)
+    rule = '{apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]}'
+    wait_until(lambda: rule in why(agent), "the missing rule in /readyz", 20)
+    cluster.apply(role(RULES))
+    agent.wait_ready(60)
+    wait_metric(agent, "up", "pods", 1, 60)

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kubeconfigs, what plugins print, and the YAML and base64 below them. ' stands for ". */
+#include "agent/kube_config.h"
+#include "agent/kube_exec.h"
+#include "base/base64.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/yaml.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define CONTEXT                                                                             \
+	"current-context: x\ncontexts: [{name: x, context: {cluster: c, user: u}}]\n"       \
+	"clusters: [{name: c, cluster: {server: 'https://k:6443/', certificate-authority: " \
+	"ca.crt}}]\n"
+
+static int load(const char *text, struct kube_config *ret, char **ret_error)
+{
+	char path[] = "/tmp/weir-kubeconfig-XXXXXX";
+	int fd = mkstemp(path), err;
+
+	assert_true(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+	err = kube_config_load(path, ret, ret_error);
+	unlink(path);
+	return err;
+}
+
+static struct kube_config good(const char *text)
+{
+	struct kube_config c = { 0 };
+	char *error;
+
+	if (load(text, &c, &error) < 0)
+		fail_msg("%s", error);
+	return c;
+}
+
+static void bad(const char *text, const char *expected)
+{
+	struct kube_config c = { 0 };
+	_cleanup_free_ char *error = NULL;
+
+	assert_int_equal(load(text, &c, &error), -EINVAL);
+	if (!strstr(error, expected))
+		fail_msg("'%s' is not in '%s'", expected, error);
+}
+
+static void test_kubeconfig(void **state)
+{
+	struct kube_config c =
+		good(CONTEXT "users: [{name: u, user: {token: t, client-key-data: a2V5,"
+			     " client-certificate: /c.crt}}]");
+
+	(void)state;
+	assert_string_equal(c.server, "https://k:6443");
+	assert_string_equal(c.ca.file, "/tmp/ca.crt");
+	assert_string_equal(c.cert.file, "/c.crt");
+	assert_string_equal(c.key.data, "key");
+	assert_string_equal(c.token, "t");
+	assert_null(c.exec.command);
+	kube_config_free(&c);
+}
+
+static void test_exec(void **state)
+{
+	struct kube_config c =
+		good(CONTEXT "users:\n- name: u\n  user:\n    exec:\n      command: aws\n"
+			     "      apiVersion: client.authentication.k8s.io/v1beta1\n"
+			     "      args: [eks, get-token]\n      env: [{name: A, value: b}]\n"
+			     "      provideClusterInfo: true\n");
+
+	(void)state;
+	assert_string_equal(c.exec.command, "aws");
+	assert_string_equal(c.exec.args[1], "get-token");
+	assert_null(c.exec.args[2]);
+	assert_string_equal(c.exec.env[0], "A=b");
+	assert_string_equal(json_string_value(json_object_get(c.exec.cluster, "server")),
+			    "https://k:6443/");
+	kube_config_free(&c);
+}
+
+static void test_wrong(void **state)
+{
+	(void)state;
+	bad("", "no kubeconfig");
+	bad("a: *b", "");
+	bad(CONTEXT, "there is no user named 'u'");
+	bad(CONTEXT "users: [{name: u, user: {client-key-data: '***'}}]", "not base64");
+	bad(CONTEXT "users: [{name: u, user: {auth-provider: {name: gcp}}}]", "use exec");
+	bad(CONTEXT "users: [{name: u, user: {exec: {command: x}}}]", "exec.apiVersion");
+	bad(CONTEXT "users: [{name: u, user: {exec: {command: x, interactiveMode: Always, "
+		    "apiVersion: client.authentication.k8s.io/v1}}}]",
+	    "no terminal");
+}
+
+static int credential(const char *status, struct kube_credential *ret, char **ret_error)
+{
+	_cleanup_free_ char *text =
+		xasprintf("{'apiVersion':'client.authentication.k8s.io/v1','kind':'ExecCredential',"
+			  "'status':%s}",
+			  status);
+
+	for (char *c = text; *c; c++)
+		*c = *c == '\'' ? '"' : *c;
+	return kube_credential_parse(text, strlen(text), "client.authentication.k8s.io/v1", ret,
+				     ret_error);
+}
+
+static void test_credential(void **state)
+{
+	struct kube_credential c = { 0 };
+	char *error = NULL;
+
+	(void)state;
+	assert_int_equal(credential("{'token':'t','expirationTimestamp':'2026-01-02T03:04:05Z'}",
+				    &c, &error),
+			 0);
+	assert_string_equal(c.token, "t");
+	assert_int_equal(c.expires, 1767323045);
+	kube_credential_free(&c);
+	assert_int_equal(credential("{'token':''}", &c, &error), -EINVAL);
+	free(error);
+	assert_int_equal(credential("{'clientCertificateData':'c'}", &c, &error), -EINVAL);
+	free(error);
+	assert_int_equal(credential("{'token':'t','expirationTimestamp':'soon'}", &c, &error),
+			 -EINVAL);
+	free(error);
+}
+
+static void test_base64(void **state)
+{
+	static const struct {
+		const char *text, *expected; /* NULL: refused */
+	} cases[] = { { "", "" },
+		      { "Zg==", "f" },
+		      { "Zm8=", "fo" },
+		      { "Zm9v", "foo" },
+		      { "Zm9v\nYg==\n", "foob" },
+		      { "Zg=", NULL },
+		      { "Zg", NULL },
+		      { "Z===", NULL },
+		      { "Zm9v!", NULL },
+		      { "Zg==Zg==", NULL } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char *data = NULL;
+		size_t len = 0;
+		int err = base64_decode(cases[i].text, &data, &len);
+
+		assert_int_equal(err, cases[i].expected ? 0 : -EINVAL);
+		if (!err) {
+			assert_string_equal(data, cases[i].expected);
+			assert_int_equal(len, strlen(cases[i].expected));
+		}
+		free(data);
+	}
+}
+
+static void test_yaml(void **state)
+{
+	static const struct {
+		const char *yaml, *json; /* NULL: refused */
+	} cases[] = {
+		{ "", "null" },
+		{ "a: 1\nb: [true, ~, x, '1', 0x1f]\n",
+		  "{\"a\":1,\"b\":[true,null,\"x\",\"1\",\"0x1f\"]}" },
+		{ "{\"a\": {\"b\": \"c\"}}", "{\"a\":{\"b\":\"c\"}}" },
+		{ "a: |\n  two\n  lines\n", "{\"a\":\"two\\nlines\\n\"}" },
+		{ "a: 1\na: 2", NULL },
+		{ "a: &x 1\nb: *x", NULL },
+		{ "a\n---\nb", NULL },
+		{ "[a", NULL },
+		{ "? [a]\n: b", NULL },
+		{ "\xff", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *error = NULL, *text = NULL;
+		json_t *value = NULL;
+		int err = yaml_load(cases[i].yaml, strlen(cases[i].yaml), &value, &error);
+
+		if (!err != !!cases[i].json)
+			fail_msg("%s: %s", cases[i].yaml, error ?: "accepted");
+		if (!err) {
+			text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+			assert_string_equal(text, cases[i].json);
+		}
+		json_decref(value);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_kubeconfig), cmocka_unit_test(test_exec),
+		cmocka_unit_test(test_wrong),	   cmocka_unit_test(test_credential),
+		cmocka_unit_test(test_base64),	   cmocka_unit_test(test_yaml),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
