@@ -51,7 +51,7 @@ static int start_watches(struct kube *k, struct loop *loop, struct source *sourc
 		struct source_file *part;
 		int err;
 
-		if (id == KUBE_PODS_ELSEWHERE && !k->options.all_peers)
+		if (id >= KUBE_NODES && !k->options.all_peers)
 			continue;
 		part = source_add_api(source, kube_resources[id].name);
 		err = kube_watch_start(&k->watches[id], id, loop, k->client, part, &o);

@@ -58,12 +58,15 @@ static const struct keep container_status[] = { { .key = "name" }, { .key = "con
 	}
 
 static const struct keep pod_here_metadata[] = { POD_METADATA, { .key = "annotations" }, END };
+static const struct keep dns_config[] = { { .key = "nameservers" }, END };
 static const struct keep pod_here_spec[] = {
 	POD_SPEC,
 	{ .key = "containers", .below = container },
 	{ .key = "initContainers", .below = container },
 	{ .key = "securityContext", .below = security_context },
 	{ .key = "hostUsers" },
+	{ .key = "dnsPolicy" },
+	{ .key = "dnsConfig", .below = dns_config },
 	END,
 };
 static const struct keep pod_here_status[] = {
@@ -152,6 +155,15 @@ static const struct keep endpoint_slice[] = {
 	END,
 };
 
+static const struct keep node_metadata[] = { { .key = "name" }, { .key = "resourceVersion" }, END };
+static const struct keep node_address[] = { { .key = "type" }, { .key = "address" }, END };
+static const struct keep node_status[] = { { .key = "addresses", .below = node_address }, END };
+static const struct keep node[] = { { .key = "kind" },
+				    { .key = "metadata", .below = node_metadata },
+				    { .key = "status", .below = node_status },
+				    STATUS_FIELDS,
+				    END };
+
 static const struct keep list_metadata[] = { { .key = "resourceVersion" },
 					     { .key = "continue" },
 					     END };
@@ -206,6 +218,14 @@ const struct kube_resource kube_resources[KUBE_RESOURCES] = {
 				   .list = LIST(endpoint_slice),
 				   .event = EVENT(endpoint_slice),
 				   .object = endpoint_slice },
+	[KUBE_NODES] = { .name = "nodes",
+			 .kind = "Node",
+			 .path = "/api/v1/nodes",
+			 .group = "",
+			 .plural = "nodes",
+			 .list = LIST(node),
+			 .event = EVENT(node),
+			 .object = node },
 	[KUBE_PODS_ELSEWHERE] = { .name = "peer_pods",
 				  .kind = "Pod",
 				  .path = "/api/v1/pods",

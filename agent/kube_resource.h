@@ -10,7 +10,8 @@ enum kube_resource_id {
 	KUBE_NAMESPACES,
 	KUBE_SERVICES,
 	KUBE_ENDPOINT_SLICES,
-	KUBE_PODS_ELSEWHERE, /* last: may be left out (--peers=node) */
+	KUBE_NODES, /* from here on: may be left out (--peers=node) */
+	KUBE_PODS_ELSEWHERE,
 	KUBE_RESOURCES
 };
 

@@ -11,6 +11,7 @@
 struct place {
 	char *key;
 	size_t at;
+	uint64_t digest; /* of what was kept of the object, but for its version */
 };
 
 /* The same few operations on each of the typed lists of struct objects. */
@@ -58,6 +59,7 @@ struct list_ops {
 
 OPS(pod, pods, n_pods, item->namespace)
 OPS(namespace, namespaces, n_namespaces, "")
+OPS(node, nodes, n_nodes, "")
 OPS(service, services, n_services, item->namespace)
 OPS(endpoint_slice, slices, n_slices, item->namespace)
 
@@ -67,10 +69,8 @@ OPS(endpoint_slice, slices, n_slices, item->namespace)
 	}
 
 static const struct list_ops kinds[] = {
-	ROW("Pod", pod),
-	ROW("Namespace", namespace),
-	ROW("Service", service),
-	ROW("EndpointSlice", endpoint_slice),
+	ROW("Pod", pod),	 ROW("Namespace", namespace),	       ROW("Node", node),
+	ROW("Service", service), ROW("EndpointSlice", endpoint_slice),
 };
 
 static const struct list_ops *ops(const struct kube_store *s)
@@ -123,12 +123,13 @@ size_t kube_store_count(const struct kube_store *s)
 }
 
 /* What is last in the list gets a name in the index. */
-static void index_last(struct kube_store *s)
+static void index_last(struct kube_store *s, uint64_t digest)
 {
 	struct place *e = xcalloc(1, sizeof(*e));
 
 	e->at = kube_store_count(s) - 1;
 	e->key = ops(s)->key(s->objects, e->at);
+	e->digest = digest;
 	tsearch(e, &s->index, compare);
 }
 
@@ -184,14 +185,15 @@ static const char *add_failure(struct kube_store *s, char *key, char *error)
 	return error;
 }
 
-/* Namespaces are in none, whatever the object says. */
+/* Namespaces and Nodes are in none, whatever the object says. */
 static char *key_of(const struct kube_store *s, const json_t *object)
 {
 	const json_t *metadata = json_object_get(object, "metadata");
 	const char *namespace = json_string_value(json_object_get(metadata, "namespace"));
 	const char *name = json_string_value(json_object_get(metadata, "name"));
 
-	if (!namespace || s->resource == &kube_resources[KUBE_NAMESPACES])
+	if (!namespace || s->resource == &kube_resources[KUBE_NAMESPACES] ||
+	    s->resource == &kube_resources[KUBE_NODES])
 	namespace = "";
 	return xasprintf("%s/%s", namespace, name ?: "");
 }
@@ -208,9 +210,24 @@ static void distrust(const json_t *object)
 	json_object_del(annotations, "weir.io/cgroup");
 }
 
+/* Most changes of an object are changes of what is not kept, and of its version. */
+static uint64_t digest_of(const json_t *object)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t digest = 0xcbf29ce484222325;
+
+	json_object_del(json_object_get(object, "metadata"), "resourceVersion");
+	text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+	for (const char *c = text ?: ""; *c; c++)
+		digest = (digest ^ (unsigned char)*c) * 0x100000001b3; /* FNV-1a */
+	return digest;
+}
+
 int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_error)
 {
 	_cleanup_free_ char *key = key_of(s, object);
+	struct place *known = find(s, key);
+	uint64_t digest;
 	char *error = NULL;
 	int err;
 
@@ -219,6 +236,9 @@ int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_
 		return -EINVAL;
 	}
 	distrust(object);
+	digest = digest_of(object);
+	if (known && known->digest == digest && failure_of(s, key) == s->objects->n_errors)
+		return 0;
 	err = ops(s)->add(s->objects, object, &error);
 	forget_failure(s, key);
 	if (err < 0) {
@@ -228,11 +248,13 @@ int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_
 		*ret_error = add_failure(s, TAKE_PTR(key), text);
 		return err;
 	}
-	if (find(s, key)) /* the new one, which is the last, takes the place of the old */
-		ops(s)->drop(s->objects, find(s, key)->at);
-	else
-		index_last(s);
-	return 0;
+	if (known) { /* the new one, which is the last, takes the place of the old */
+		ops(s)->drop(s->objects, known->at);
+		known->digest = digest;
+	} else {
+		index_last(s, digest);
+	}
+	return 1;
 }
 
 bool kube_store_has(const struct kube_store *s, const json_t *object)
@@ -242,12 +264,14 @@ bool kube_store_has(const struct kube_store *s, const json_t *object)
 	return find(s, key);
 }
 
-void kube_store_remove(struct kube_store *s, const json_t *object)
+bool kube_store_remove(struct kube_store *s, const json_t *object)
 {
 	_cleanup_free_ char *key = key_of(s, object);
+	bool known = find(s, key) || failure_of(s, key) < s->objects->n_errors;
 
 	drop(s, key);
 	forget_failure(s, key);
+	return known;
 }
 
 void kube_store_replace(struct kube_store *s, struct kube_store *next)
@@ -258,7 +282,7 @@ void kube_store_replace(struct kube_store *s, struct kube_store *next)
 		if (!e)
 			continue;
 		ops(s)->take(next->objects, s->objects, e->at);
-		index_last(next);
+		index_last(next, e->digest);
 	}
 	kube_store_free(s);
 	*s->objects = *next->objects;

@@ -21,11 +21,13 @@ void kube_store_init(struct kube_store *s, const struct kube_resource *resource,
 void kube_store_free(struct kube_store *s);
 
 /*
- * Takes in an object that is new or has changed. -EINVAL when it is broken: then *ret_error (owned
+ * Takes in an object that is new or may have changed. 1, or 0 when nothing of what is kept has; or
+ * -EINVAL when it is broken: then *ret_error (owned
  * by s, "namespace/name: what is wrong") is remembered until it is mended or gone.
  */
 int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_error);
-void kube_store_remove(struct kube_store *s, const json_t *object);
+/* Was it known, or known to be broken? */
+bool kube_store_remove(struct kube_store *s, const json_t *object);
 /* Is one of that name known? */
 bool kube_store_has(const struct kube_store *s, const json_t *object);
 size_t kube_store_count(const struct kube_store *s);

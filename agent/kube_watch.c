@@ -152,12 +152,15 @@ static void failed_with(struct kube_watch *w, const char *error)
 /* -- lists --------------------------------------------------------------------------------------
  */
 
-static void put(struct kube_watch *w, struct kube_store *store, const json_t *object)
+/* Did it change anything? */
+static bool put(struct kube_watch *w, struct kube_store *store, const json_t *object)
 {
 	const char *error;
+	int changed = kube_store_put(store, object, &error);
 
-	if (kube_store_put(store, object, &error) < 0 && w->options.broken)
+	if (changed < 0 && w->options.broken)
 		w->options.broken(w->options.ctx, w, object, error);
+	return changed != 0;
 }
 
 static void on_list_item(void *ctx, const json_t *item)
@@ -315,6 +318,7 @@ static void on_event(void *ctx, const json_t *event)
 	struct kube_watch *w = ctx;
 	const char *type = json_string_value(json_object_get(event, "type")) ?: "";
 	const json_t *object = json_object_get(event, "object");
+	bool changed = false;
 
 	if (w->ended)
 		return;
@@ -324,14 +328,12 @@ static void on_event(void *ctx, const json_t *event)
 		on_error_event(w, object);
 		return;
 	}
-	if (!strcmp(type, "ADDED") || !strcmp(type, "MODIFIED"))
-		put(w, &w->store, object);
-	else if (!strcmp(type, "DELETED"))
-		kube_store_remove(&w->store, object);
-	else if (strcmp(type, "BOOKMARK"))
-		return;
 	take_version(w, object);
-	if (*type != 'B')
+	if (!strcmp(type, "ADDED") || !strcmp(type, "MODIFIED"))
+		changed = put(w, &w->store, object);
+	else if (!strcmp(type, "DELETED"))
+		changed = kube_store_remove(&w->store, object);
+	if (changed)
 		publish(w);
 }
 

@@ -12,7 +12,7 @@ from lab.apiserver import ApiServer, status
 from lab.command import wait_until
 from support import ask, wait_state
 
-RESOURCES = ("pods", "peer_pods", "namespaces", "services", "endpointslices")
+RESOURCES = ("pods", "peer_pods", "namespaces", "services", "endpointslices", "nodes")
 NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
 
 
@@ -85,7 +85,7 @@ def test_list_and_watch(lab, api):
     api.put(pod_of("there"))
     agent = start(lab, api)
     assert {name: metric(agent, "objects", name) for name in RESOURCES} == {
-        "pods": 1, "peer_pods": 1, "namespaces": 1, "services": 0, "endpointslices": 0}
+        "pods": 1, "peer_pods": 1, "namespaces": 1, "services": 0, "endpointslices": 0, "nodes": 0}
     wait_until(lambda: total(agent.metrics(), "weir_kubernetes_up") == len(RESOURCES), "all watches")
     api.put(kube.service("cart", "default", ["10.96.0.9"], [(80, 8080, "TCP")], {"app": "there"}))
     wait_objects(agent, "services", 1)

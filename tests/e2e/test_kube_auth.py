@@ -12,11 +12,11 @@ import pytest
 from lab.agent import total
 from lab.apiserver import ApiServer, Certificates
 from lab.command import wait_until, write_atomically
-from test_kube import NAMESPACE, api, pod_of, wait_objects, why  # noqa: F401  (api is a fixture)
+from test_kube import NAMESPACE, RESOURCES, api, pod_of, wait_objects, why  # noqa: F401  (api is a fixture)
 
 
 def connected(agent):
-    return total(agent.metrics(), "weir_kubernetes_up") == 5
+    return total(agent.metrics(), "weir_kubernetes_up") == len(RESOURCES)
 
 
 def begin(lab, api, user=None, cluster=None, wait=True, **more):
@@ -102,8 +102,8 @@ def test_rotated_token_file(lab, api):
     wait_objects(agent, "peer_pods", 1)
     wait_until(lambda: connected(agent), "all watches")
     after = [request.user for request in api.log[before:]]
-    assert set(after) <= {None, "second"} and after.count(None) <= 5
-    assert total(agent.metrics(), "weir_kubernetes_errors_total") == 5, "the connections that were cut, and no 401"
+    assert set(after) <= {None, "second"} and after.count(None) <= len(RESOURCES)
+    assert total(agent.metrics(), "weir_kubernetes_errors_total") == len(RESOURCES), "the connections that were cut, and no 401"
 
 
 def test_wrong_token(lab, api):

@@ -14,6 +14,7 @@ RULES = [
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", *READ]},
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": READ},
     {"apiGroups": [""], "resources": ["services"], "verbs": READ},
+    {"apiGroups": [""], "resources": ["nodes"], "verbs": READ},
     {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ},
     {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
 ]

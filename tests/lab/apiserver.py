@@ -205,6 +205,7 @@ class ApiServer:
         self.client_names = {"client"}
         self.fault = None
         self.log = []  # Requests
+        self.sent = collections.Counter()  # bytes of lists, by resource
         self.created = []  # Events
         self.server = None
         self.port = 0
@@ -376,6 +377,7 @@ class ApiServer:
             metadata["continue"] = base64.b64encode(json.dumps({"begin": begin + len(page), "version": at}).encode()).decode()
         stripped = [{key: value for key, value in item.items() if key not in ("kind", "apiVersion")} for item in page]
         body = json.dumps({"kind": f"{kind}List", "apiVersion": version, "metadata": metadata, "items": stripped}).encode()
+        self.sent[name] += len(body)
         request.handler.send(200, mangle(body) if mangle else body)
 
     def watch(self, request):
