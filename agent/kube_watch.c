@@ -11,16 +11,17 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-#define PAGE	       500 /* objects of a list at once, as kubectl asks */
-#define MAX_PAGES      10000
-#define LIST_MS	       120000 /* for one page, as long as bytes come */
-#define LIST_IDLE_MS   30000
-#define WATCH_EXTRA_MS 15000 /* a server ends a watch in time; this one does not answer */
-#define BACKOFF_MS     500
-#define BACKOFF_MAX_MS 30000
-#define REFUSED_MS     30000 /* nobody changes a ClusterRole faster than that */
-#define MAX_WAIT_MS    300000
-#define SHORT_WATCH_MS 5000 /* one that ends sooner is as good as one that fails */
+#define PAGE		 500 /* objects of a list at once, as kubectl asks */
+#define MAX_PAGES	 10000
+#define LIST_MS		 120000 /* for one page, as long as bytes come */
+#define LIST_IDLE_MS	 30000
+#define WATCH_EXTRA_MS	 15000 /* a server ends a watch in time; this one does not answer */
+#define BACKOFF_MS	 500
+#define BACKOFF_MAX_MS	 30000
+#define PATIENT_FAILURES 4
+#define REFUSED_MS	 30000 /* nobody changes a ClusterRole faster than that */
+#define MAX_WAIT_MS	 300000
+#define SHORT_WATCH_MS	 5000 /* one that ends sooner is as good as one that fails */
 
 static void begin(struct kube_watch *w);
 
@@ -88,7 +89,9 @@ static char *missing_rule(const struct kube_watch *w)
 
 static char *explain(const struct kube_watch *w, const struct kube_result *result)
 {
-	_cleanup_free_ char *rule = result->status == 403 ? missing_rule(w) : NULL;
+	/* an API server that has just started refuses what it allows a moment later */
+	bool starting = w->synced && w->failures < PATIENT_FAILURES;
+	_cleanup_free_ char *rule = result->status == 403 && !starting ? missing_rule(w) : NULL;
 
 	if (rule)
 		return xasprintf("%s: %s", result->error, rule);

@@ -353,8 +353,8 @@ class ApiServer:
         self.created.append(event)
         request.handler.send(201, event)
 
-    def list(self, request, mangle=None):
-        """mangle(bytes) may make another answer of it."""
+    def list(self, request, answer=None):
+        """answer(request, body) may answer something else than this body."""
         kind, version, name = RESOURCES[request.path]
         selector = request.query.get("fieldSelector", "")
         with self.lock:
@@ -378,7 +378,10 @@ class ApiServer:
         stripped = [{key: value for key, value in item.items() if key not in ("kind", "apiVersion")} for item in page]
         body = json.dumps({"kind": f"{kind}List", "apiVersion": version, "metadata": metadata, "items": stripped}).encode()
         self.sent[name] += len(body)
-        request.handler.send(200, mangle(body) if mangle else body)
+        if answer:
+            answer(request, body)
+        else:
+            request.handler.send(200, body)
 
     def watch(self, request):
         kind, version, name = RESOURCES[request.path]
