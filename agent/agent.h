@@ -19,6 +19,7 @@
 #include "agent/retire.h"
 #include "agent/sandbox.h"
 #include "agent/source.h"
+#include "agent/uninstall.h"
 #include "exporter/collect.h"
 #include "exporter/http.h"
 
@@ -30,6 +31,7 @@ struct agent_options {
 	const char *state_dir;
 	const char *pods_dir; /* NULL: none */
 	const char *kubeconfig; /* NULL: in cluster when there is one and no pods_dir */
+	const char *daemonset; /* NAMESPACE/NAME of the one that the agent runs in; NULL: none */
 	bool all_peers; /* names of pods that run elsewhere */
 	int64_t watch_ms;
 	const char *node_name;
@@ -48,6 +50,7 @@ struct agent {
 	struct names *names;
 	struct source source;
 	struct kube kube; /* client NULL: there is no API */
+	struct uninstall uninstall;
 	struct sandboxes sandboxes;
 	struct cni *cni;
 	struct captured captured;

@@ -32,6 +32,7 @@ enum {
 	OPT_KUBECONFIG,
 	OPT_PEERS,
 	OPT_WATCH_TIMEOUT,
+	OPT_DAEMONSET,
 	OPT_NODE_NAME,
 	OPT_MESH,
 	OPT_LISTEN,
@@ -62,6 +63,10 @@ static const struct argp_option options[] = {
 	  0 },
 	{ "kubernetes.watch-timeout", OPT_WATCH_TIMEOUT, "SECONDS", 0,
 	  "how long a watch of the API lasts at most (300)", 0 },
+	{ "daemonset", OPT_DAEMONSET, "NAMESPACE/NAME", 0,
+	  "the DaemonSet that this agent runs in: when it is deleted, weir is uninstalled from the "
+	  "node",
+	  0 },
 	{ "node-name", OPT_NODE_NAME, "NAME", 0, "name of this node (default: its host name)", 0 },
 	{ "mesh", OPT_MESH, "MESH", 0, "auto, istio, linkerd, ambient or none (auto)", 0 },
 	{ "web.listen-address", OPT_LISTEN, "ADDR:PORT", 0, "metrics (:9464)", 0 },
@@ -121,6 +126,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->watch_ms = strtol(arg, &end, 10) * 1000;
 		if (*end || o->watch_ms < 1000 || o->watch_ms > 3600000)
 			argp_error(state, "--kubernetes.watch-timeout=%s: 1 to 3600", arg);
+		break;
+	case OPT_DAEMONSET:
+		if (!strchr(arg, '/'))
+			argp_error(state, "--daemonset=%s: NAMESPACE/NAME", arg);
+		o->daemonset = arg;
 		break;
 	case OPT_NODE_NAME:
 		o->node_name = arg;
@@ -321,8 +331,9 @@ static void on_signal(void *ctx, uint32_t events)
 	(void)events;
 	if (read(agent->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
-	log_info("stopping; what is attached stays", "signal", strsignal((int)info.ssi_signo),
-		 NULL);
+	log_info(agent->uninstall.decided ? "stopping; what is attached goes"
+					  : "stopping; what is attached stays",
+		 "signal", strsignal((int)info.ssi_signo), NULL);
 	loop_stop(agent->loop);
 }
 
@@ -408,11 +419,16 @@ static int start_kube(struct agent *agent, char **ret_error)
 				     .watch_ms = o->watch_ms,
 				     .changed = on_source_changed,
 				     .ctx = agent };
+	int err;
 
 	if (!in_cluster && !o->kubeconfig)
 		return 0;
 	agent->lookup_pod = lookup_pod;
-	return kube_start(&agent->kube, agent->loop, &agent->source, &kube, ret_error);
+	err = kube_start(&agent->kube, agent->loop, &agent->source, &kube, ret_error);
+	if (err)
+		return err;
+	return uninstall_watch(&agent->uninstall, agent->loop, agent->kube.client, o->daemonset,
+			       o->run_dir);
 }
 
 /* Everything up to the first reconciliation; *ret_error says what failed. */
@@ -473,6 +489,7 @@ static void stop(struct agent *agent)
 	reconciler_free(agent->reconciler);
 	names_free(agent->names);
 	retire_clear(&agent->retire);
+	uninstall_stop(&agent->uninstall);
 	kube_stop(&agent->kube);
 	source_close(&agent->source);
 	loader_free(agent->loader);
@@ -524,6 +541,7 @@ int weir_agent_main(int argc, char **argv)
 			     .telemetry_path = "/metrics",
 			     .all_peers = true,
 			     .watch_ms = 300000 },
+		.uninstall.timer = -1,
 		.ctl_fd = -1,
 		.signal_fd = -1,
 		.reconcile_timer = -1,
@@ -535,5 +553,7 @@ int weir_agent_main(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &agent.options);
 	err = agent_run(&agent);
 	stop(&agent);
+	if (agent.uninstall.decided)
+		err = uninstall_finish(agent.options.bpf_dir);
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -218,6 +218,23 @@ static void look(const struct install *in, char **last)
 	*last = error;
 }
 
+/* An upgrade ends this process too; the agent knows when it is the end of weir (agent/uninstall.h).
+ */
+static int watch_ends(const struct input *in)
+{
+	_cleanup_free_ char *mark = xasprintf("%s/uninstalled", in->options.run_dir);
+	_cleanup_free_ char *error = NULL;
+
+	if (access(mark, F_OK) < 0) {
+		log_info("stopping; weir-cni stays in place", NULL);
+		return EXIT_SUCCESS;
+	}
+	log_info("weir is being uninstalled: weir-cni goes", NULL);
+	if (install_undo(&in->install, &error) < 0)
+		return options_fail(&in->options, "%s", error);
+	return EXIT_SUCCESS;
+}
+
 static int watch(const struct input *in)
 {
 	_cleanup_close_ int inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -230,8 +247,7 @@ static int watch(const struct input *in)
 		watch_dirs(inotify_fd, &in->install);
 		look(&in->install, &last);
 	} while (wait_for_change(inotify_fd, signal_fd));
-	log_info("stopping; weir-cni stays in place", NULL);
-	return EXIT_SUCCESS;
+	return watch_ends(in);
 }
 
 static int run_once(struct input *in)
@@ -273,7 +289,8 @@ int weir_install_cni_main(int argc, char **argv)
 		.parser = parse,
 		.doc = "Puts weir-cni into the container runtime's network configuration and keeps "
 		       "it there, whoever rewrites the files.\v"
-		       "SIGTERM ends the watch and leaves what was installed.",
+		       "SIGTERM ends the watch and leaves what was installed, unless the agent "
+		       "has seen that weir is being uninstalled.",
 		.children = options_children,
 	};
 	_cleanup_free_ char *binary = find_binary();

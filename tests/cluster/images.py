@@ -65,7 +65,7 @@ class Image:
 
 
 def weir_image(name):
-    return Image(name, {BUILD / "weir": "/usr/sbin/weir", BUILD / "weir-cni": "/usr/lib/weir/weir-cni"}, entrypoint=["/usr/sbin/weir"])
+    return Image(name, {BUILD / "weir": "/usr/sbin/weir", BUILD / "weir-cni": "/usr/sbin/weir-cni"}, entrypoint=["/usr/sbin/weir"])
 
 
 APP = "/usr/local/bin/app"

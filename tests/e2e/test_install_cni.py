@@ -395,3 +395,14 @@ def test_an_upgrade_never_leaves_the_chain_without_weir(host):
     done.set()
     looker.join()
     assert not gaps
+
+
+def test_sigterm_of_an_uninstallation_removes_it(tmp_path):
+    """The agent has seen that its DaemonSet is deleted, and says so by a file."""
+    host = Host(tmp_path)
+    host.put("10-calico.conflist", CALICO)
+    with host.watching(f"--run-dir={tmp_path}"):
+        host.wait_chained("10-calico.conflist")
+        (tmp_path / "uninstalled").touch()
+    assert without_ours(host.read("10-calico.conflist")) == host.read("10-calico.conflist")
+    assert not (host.bin / "weir-cni").exists()

@@ -22,6 +22,7 @@ RESOURCES = {
     "/api/v1/namespaces": ("Namespace", "v1", "namespaces"),
     "/api/v1/nodes": ("Node", "v1", "nodes"),
     "/apis/discovery.k8s.io/v1/endpointslices": ("EndpointSlice", "discovery.k8s.io/v1", "endpointslices"),
+    "/apis/apps/v1/namespaces/weir-system/daemonsets": ("DaemonSet", "apps/v1", "daemonsets"),
 }
 POD = re.compile(r"/api/v1/namespaces/([^/]+)/pods/([^/]+)$")
 EVENTS = re.compile(r"/apis/events\.k8s\.io/v1/namespaces/([^/]+)/events$")

@@ -42,7 +42,8 @@ type loader struct {
 	url, stream       string
 	interval          time.Duration
 	requests, streams books
-	paused, resting   atomic.Bool
+	paused            atomic.Bool
+	asking, streaming atomic.Bool // something is under way
 	mutex             sync.Mutex
 	failures          []failure
 	last              seen
@@ -111,14 +112,15 @@ func (loader *loader) keepAsking() {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: loader.dialer(&loader.requests)}
 	client := &http.Client{Transport: transport, Timeout: patience}
 	for {
-		loader.resting.Store(loader.paused.Load())
-		if !loader.resting.Load() {
+		loader.asking.Store(true)
+		if !loader.paused.Load() {
 			if err := loader.request(client); err != nil {
 				loader.fail(&loader.requests, fmt.Errorf("%s: %w", loader.url, err))
 			} else {
 				loader.requests.Done.Add(1)
 			}
 		}
+		loader.asking.Store(false)
 		time.Sleep(loader.interval)
 	}
 }
@@ -156,10 +158,12 @@ func (loader *loader) streamOnce() error {
 	if err != nil {
 		return err
 	}
+	defer loader.streaming.Store(false)
 	defer conn.Close()
 	lines := bufio.NewReader(conn)
 	for number := 0; ; number++ {
-		for loader.paused.Load() {
+		for loader.streaming.Store(true); loader.paused.Load(); loader.streaming.Store(true) {
+			loader.streaming.Store(false)
 			time.Sleep(loader.interval)
 		}
 		conn.SetDeadline(time.Now().Add(patience))
@@ -189,10 +193,10 @@ func (loader *loader) ServeHTTP(answer http.ResponseWriter, request *http.Reques
 	switch request.URL.Path {
 	case "/pause":
 		loader.paused.Store(true)
-		for !loader.resting.Load() {
+		// Whoever had begun before it could see the pause ends first; who looks later sees it.
+		for time.Sleep(loader.interval); loader.asking.Load() || loader.streaming.Load(); {
 			time.Sleep(loader.interval / 10)
 		}
-		time.Sleep(2 * loader.interval) // the stream's last line comes back
 	case "/resume":
 		loader.paused.Store(false)
 	}
