@@ -29,6 +29,7 @@ struct agent_options {
 	const char *bpf_dir;
 	const char *run_dir;
 	const char *state_dir;
+	bool takeover;
 	const char *pods_dir; /* NULL: none */
 	const char *kubeconfig; /* NULL: in cluster when there is one and no pods_dir */
 	const char *daemonset; /* NAMESPACE/NAME of the one that the agent runs in; NULL: none */
@@ -52,6 +53,7 @@ struct agent {
 	struct kube kube; /* client NULL: there is no API */
 	struct uninstall uninstall;
 	struct sandboxes sandboxes;
+	struct places places;
 	struct cni *cni;
 	struct captured captured;
 	/*

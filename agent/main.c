@@ -28,6 +28,7 @@ enum {
 	OPT_BPF_DIR,
 	OPT_RUN_DIR,
 	OPT_STATE_DIR,
+	OPT_TAKEOVER,
 	OPT_PODS_DIR,
 	OPT_KUBECONFIG,
 	OPT_PEERS,
@@ -52,6 +53,8 @@ static const struct argp_option options[] = {
 	  0 },
 	{ "run-dir", OPT_RUN_DIR, "PATH", 0, "where the control socket lies (/run/weir)", 0 },
 	{ "state-dir", OPT_STATE_DIR, "PATH", 0, "what outlives a reboot (/var/lib/weir)", 0 },
+	{ "takeover", OPT_TAKEOVER, NULL, 0,
+	  "capture also pods that have their mesh's own iptables rules", 0 },
 	{ "pods-dir", OPT_PODS_DIR, "DIR", 0, "pods, Services, ... as JSON files; watched", 0 },
 	{ "kubeconfig", OPT_KUBECONFIG, "FILE", 0,
 	  "how to reach the Kubernetes API, or in-cluster (the default in a pod of a cluster, "
@@ -110,6 +113,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_STATE_DIR:
 		o->state_dir = arg;
+		break;
+	case OPT_TAKEOVER:
+		o->takeover = true;
 		break;
 	case OPT_PODS_DIR:
 		o->pods_dir = arg;
@@ -431,10 +437,19 @@ static int start_kube(struct agent *agent, char **ret_error)
 			       o->run_dir);
 }
 
+static int open_places(struct agent *agent)
+{
+	agent->places =
+		(struct places){ .sandboxes = &agent->sandboxes, .node = agent->options.node_name };
+	return discovery_open(&agent->places.discovery, agent->cgroup_root, agent->loop,
+			      on_source_changed, agent);
+}
+
 /* Everything up to the first reconciliation; *ret_error says what failed. */
 static int start(struct agent *agent, char **ret_error)
 {
-	struct policy_options policy = { .meshes = POLICY_MESH_AUTO };
+	struct policy_options policy = { .meshes = POLICY_MESH_AUTO,
+					 .takeover = agent->options.takeover };
 	int err = policy_meshes_parse(agent->options.mesh, &policy.meshes);
 
 	if (err) {
@@ -457,12 +472,13 @@ static int start(struct agent *agent, char **ret_error)
 	agent->names = names_open(loader_map(agent->loader, "weir_names"),
 				  loader_map(agent->loader, "weir_counters"));
 	agent->reconciler = reconciler_new(agent->loader, agent->names, &agent->source,
-					   &agent->sandboxes, &policy);
+					   &agent->places, &policy);
 	reconciler_watch(agent->reconciler, agent->loop, on_source_changed, agent);
 	agent->reconcile_timer = loop_timer(agent->loop, on_reconcile, agent);
 	if (agent->reconcile_timer < 0)
 		return agent->reconcile_timer;
-	if (agent->options.pods_dir)
+	err = open_places(agent);
+	if (!err && agent->options.pods_dir)
 		err = source_open(&agent->source, agent->options.pods_dir, agent->loop,
 				  on_source_changed, agent, ret_error);
 	if (!err)
@@ -485,6 +501,7 @@ static void stop(struct agent *agent)
 	ctl_close(agent);
 	cni_close(agent->cni);
 	captured_close(&agent->captured);
+	discovery_close(agent->places.discovery);
 	http_stop(agent->http);
 	reconciler_free(agent->reconciler);
 	names_free(agent->names);

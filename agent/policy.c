@@ -11,17 +11,21 @@
 #include <errno.h>
 #include <string.h>
 
+void policy_add_warning(struct policy *p, char *text)
+{
+	p->warnings = xrealloc(p->warnings, (p->n_warnings + 1) * sizeof(*p->warnings));
+	p->warnings[p->n_warnings++] = text;
+}
+
 void policy_warn(struct compiler *c, const char *fmt, ...)
 {
-	struct policy *p = c->p;
 	struct buf text = { 0 };
 	va_list ap;
 
 	va_start(ap, fmt);
 	buf_vprintf(&text, fmt, ap);
 	va_end(ap);
-	p->warnings = xrealloc(p->warnings, (p->n_warnings + 1) * sizeof(*p->warnings));
-	p->warnings[p->n_warnings++] = text.data;
+	policy_add_warning(c->p, text.data);
 }
 
 void policy_error(struct compiler *c, char *text)
@@ -97,7 +101,7 @@ static const char *mesh_declines(const struct compiler *c)
 	if (c->p->mesh == WEIR_MESH_CUSTOM)
 		return NULL;
 	if (c->p->mesh == WEIR_MESH_LINKERD)
-		return !c->forced && pod_container(c->pod, "linkerd-init")
+		return !c->forced && !c->takeover && pod_container(c->pod, "linkerd-init")
 			       ? "container linkerd-init programs its own iptables rules"
 			       : NULL;
 	return policy_istio_declines(c);
@@ -117,6 +121,23 @@ static const char *never_captured(const struct compiler *c)
 	return NULL;
 }
 
+/* A setting of weir's own that has two values; *ret is untouched when it is absent or wrong. */
+static void own_setting(struct compiler *c, const char *key, const char *first, const char *second,
+			bool *ret)
+{
+	const char *value = pod_annotation(c->pod, key);
+	char *error;
+
+	if (value && annotation_choice(key, value, first, second, ret, &error))
+		policy_mistake(c, error);
+}
+
+static void takeover_setting(struct compiler *c)
+{
+	c->takeover = c->options->takeover;
+	own_setting(c, "weir.io/takeover", "on", "off", &c->takeover);
+}
+
 /* True when the pod is to be captured; else its state is set, unless an error was added. */
 static bool wanted(struct compiler *c)
 {
@@ -124,6 +145,7 @@ static bool wanted(struct compiler *c)
 	const char *why_not = never_captured(c);
 	char *error;
 
+	takeover_setting(c);
 	if (!why_not && capture) {
 		c->p->sources[WEIR_SETTING_CAPTURE] = WEIR_SOURCE_WEIR_CAPTURE;
 		if (annotation_choice("weir.io/capture", capture, "on", "off", &c->forced, &error))
@@ -142,17 +164,6 @@ static bool wanted(struct compiler *c)
 	if (why_not)
 		policy_set_state(c, POLICY_NOT_CAPTURED, why_not);
 	return !why_not;
-}
-
-/* A setting of weir's own that has two values; *ret is untouched when it is absent or wrong. */
-static void own_setting(struct compiler *c, const char *key, const char *first, const char *second,
-			bool *ret)
-{
-	const char *value = pod_annotation(c->pod, key);
-	char *error;
-
-	if (value && annotation_choice(key, value, first, second, ret, &error))
-		policy_mistake(c, error);
 }
 
 static void own_settings(struct compiler *c)
@@ -236,6 +247,7 @@ int policy_compile(const struct pod *pod, const struct policy_options *options, 
 	c.p = p = xcalloc(1, sizeof(*p));
 	pod_addresses(pod, &p->pod.ip4, &p->pod.ip6);
 	capture = wanted(&c);
+	p->takeover = c.takeover || c.forced;
 	if (capture)
 		compile_rules(&c);
 	if (capture && !p->reason)
@@ -276,6 +288,19 @@ void policy_free(struct policy *p)
 		free(p->interfaces[i].name);
 	free(p->interfaces);
 	free(p);
+}
+
+void policy_decline(struct policy *p, char *reason)
+{
+	struct weir_addr ip4 = p->pod.ip4, ip6 = p->pod.ip6;
+
+	free(p->reason);
+	p->reason = reason;
+	p->state = POLICY_NOT_CAPTURED;
+	p->pod = (struct weir_pod){
+		.mode = WEIR_MODE_OBSERVE, .rules = p->pod.rules, .ip4 = ip4, .ip6 = ip6
+	};
+	p->n_ports = p->n_cidrs = p->n_ids = p->n_interfaces = 0;
 }
 
 const char *policy_state_name(enum policy_state state)

@@ -57,6 +57,7 @@ struct policy_options {
 	 * control plane must reach by itself, and whom the cluster's resolvers ask. */
 	const struct service *api_server;
 	const struct service *cluster_dns;
+	bool takeover; /* also pods with iptables rules of their mesh's own */
 };
 
 struct policy {
@@ -81,6 +82,7 @@ struct policy {
 	size_t n_ids;
 	struct policy_interface *interfaces;
 	size_t n_interfaces;
+	bool takeover; /* iptables rules of the mesh's own do not matter */
 	char **warnings;
 	size_t n_warnings;
 	size_t n_errors; /* inputs that are wrong; their texts are in reason */
@@ -93,6 +95,10 @@ struct policy {
 int policy_compile(const struct pod *pod, const struct policy_options *options,
 		   struct policy **ret);
 void policy_free(struct policy *policy);
+/* Makes of a policy that captures one that leaves the pod alone. Takes reason. */
+void policy_decline(struct policy *policy, char *reason);
+/* Takes text. */
+void policy_add_warning(struct policy *policy, char *text);
 const char *policy_state_name(enum policy_state state);
 const char *policy_mesh_name(enum weir_mesh mesh); /* none, istio, linkerd, custom */
 /* -EINVAL when text is none of auto, istio, linkerd, ambient, none. */

@@ -16,6 +16,7 @@ struct compiler {
 	struct buf errors; /* of several annotations, joined */
 	struct buf mistakes; /* those for which no mesh would refuse the pod */
 	bool forced; /* weir.io/capture: on */
+	bool takeover; /* weir.io/takeover: on, or --takeover */
 };
 
 void policy_warn(struct compiler *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -31,7 +31,7 @@ const char *policy_istio_declines(const struct compiler *c)
 		return "istio-cni excludes namespace kube-system";
 	if (is_cni_node(c->pod))
 		return "istio-cni lets its own pods through";
-	if (!c->forced && pod_container(c->pod, "istio-init"))
+	if (!c->forced && !c->takeover && pod_container(c->pod, "istio-init"))
 		return "container istio-init programs its own iptables rules";
 	if (c->forced || !proxy)
 		return NULL;

@@ -10,6 +10,7 @@
 #include "agent/identity.h"
 #include "agent/map.h"
 #include "agent/netns.h"
+#include "agent/takeover.h"
 #include "agent/virtual.h"
 #include "agent/workload.h"
 #include "base/buf.h"
@@ -32,8 +33,7 @@
 #define RETRY_MS 60000
 
 struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
-				  const struct sandboxes *sandboxes,
-				  const struct policy_options *options)
+				  const struct places *places, const struct policy_options *options)
 {
 	struct reconciler *r = xcalloc(1, sizeof(*r));
 
@@ -41,7 +41,7 @@ struct reconciler *reconciler_new(struct loader *loader, struct names *names, st
 	r->names = names;
 	r->identity = identity_new(loader, names);
 	r->source = source;
-	r->sandboxes = sandboxes;
+	r->places = places;
 	r->options = *options;
 	netns_own_cookie(&r->own_cookie);
 	return r;
@@ -64,6 +64,8 @@ static void managed_clear(struct managed *m)
 		free(*strings[i]);
 		*strings[i] = NULL;
 	}
+	free(m->addrs);
+	m->addrs = NULL;
 	policy_free(m->policy);
 	m->policy = NULL;
 }
@@ -162,6 +164,10 @@ static void refresh(struct reconciler *r, struct managed *m, const struct pod *p
 	m->file = xstrdup(file->name);
 	m->api = file->api;
 	m->ips = list_ips(pod);
+	m->n_addrs = pod->n_ips;
+	m->addrs = xcalloc(pod->n_ips, sizeof(*m->addrs));
+	if (pod->n_ips)
+		memcpy(m->addrs, pod->ips, pod->n_ips * sizeof(*m->addrs));
 	if (namespace) {
 		options.namespace_annotations = &namespace->annotations;
 		options.namespace_labels = &namespace->labels;
@@ -197,16 +203,47 @@ static void set_state(struct managed *m, enum policy_state state, char *reason)
 /* Whom to ask about the path. */
 static const char *netns_name(const struct managed *m)
 {
-	return m->how == PLACE_FILE ? "annotation weir.io/netns"
-				    : "the network namespace that CNI ADD named";
+	return m->how == PLACE_FILE  ? "annotation weir.io/netns"
+	       : m->how == PLACE_CNI ? "the network namespace that CNI ADD named"
+				     : "the network namespace of its processes";
 }
 
 static char *netns_error(const struct managed *m, int err)
 {
+	if (m->how == PLACE_PROCESS && !*m->cgroup)
+		return xstrdup("it has no cgroup on this node yet");
+	if (m->how == PLACE_PROCESS)
+		return xasprintf(
+			err == -EPERM ? "the processes in its cgroup %s cannot be looked "
+					"at: the agent needs hostPID"
+			: err == -EADDRNOTAVAIL
+				? "no process in its cgroup %s has an address of the pod yet"
+				: "no process runs in its cgroup %s yet",
+			m->cgroup);
 	return xasprintf("%s: %s %s", netns_name(m), m->netns,
 			 err == -EMEDIUMTYPE ? "is not a network namespace"
 			 : err == -ENOENT    ? "does not exist"
 					     : strerror(-err));
+}
+
+/* A path that CNI ADD named may be gone from sight; the pod's processes are not. */
+static int open_netns(const struct reconciler *r, struct managed *m)
+{
+	struct discovery_hint hint = { .cookie = m->cookie,
+				       .host_cookie = r->own_cookie,
+				       .ips = m->addrs,
+				       .n_ips = m->n_addrs };
+	int fd = m->how == PLACE_PROCESS ? -ESRCH : netns_open(m->netns), pid, found;
+
+	if (fd >= 0 || m->how == PLACE_FILE || !*m->cgroup || !r->places->discovery)
+		return fd;
+	found = discovery_netns(r->places->discovery, m->cgroup, &hint, &pid);
+	if (found < 0)
+		return m->how == PLACE_PROCESS ? found : fd;
+	free(m->netns);
+	m->netns = xasprintf("/proc/%d/ns/net", pid);
+	m->how = PLACE_PROCESS;
+	return found;
 }
 
 static struct managed *holder_of(const struct reconciler *r, uint64_t cookie,
@@ -255,7 +292,7 @@ static void hand_over(struct reconciler *r, uint64_t cookie, const struct manage
 static int find_netns(struct reconciler *r, struct managed *m, uint64_t *ret_cookie,
 		      char **ret_error)
 {
-	_cleanup_close_ int fd = netns_open(m->netns);
+	_cleanup_close_ int fd = open_netns(r, m);
 	const struct managed *other;
 	uint64_t cookie = 0;
 	int err = fd < 0 ? fd : netns_cookie(fd, &cookie);
@@ -349,6 +386,7 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 	if (!p.young)
 		m->young_until_ms = 0;
 	m->cookie = cookie;
+	takeover_decide(m->policy, apply_captured(r->loader, cookie), netns_fd, m->netns);
 	if (keeps_last_good(r, m, cookie)) {
 		/* its program may be an older agent's */
 		loader_attach_netns(r->loader, netns_fd, cookie);
@@ -386,6 +424,26 @@ static bool lost_netns(const struct reconciler *r, const struct managed *m)
 	       !loader_netns_alive(r->loader, m->cookie);
 }
 
+/* Whoever is found by its processes may have none for a moment: its containers start again. */
+static int without_netns(struct reconciler *r, struct managed *m, char *error)
+{
+	bool waits = m->how == PLACE_PROCESS && m->policy->state == POLICY_CAPTURED;
+
+	if (m->how == PLACE_PROCESS && m->cookie && !lost_netns(r, m)) {
+		free(error);
+		return 0;
+	}
+	if (m->how != PLACE_PROCESS) {
+		set_state(m, POLICY_FAILED, error);
+	} else if (waits) {
+		set_state(m, POLICY_PENDING, error);
+	} else {
+		set_state(m, m->policy->state, xstrdup(m->policy->reason));
+		free(error);
+	}
+	return lost_netns(r, m) ? release(r, m) : 0;
+}
+
 static int reconcile_pod(struct reconciler *r, struct managed *m)
 {
 	uint64_t cookie = 0;
@@ -393,10 +451,8 @@ static int reconcile_pod(struct reconciler *r, struct managed *m)
 	int changes = 0;
 	_cleanup_close_ int fd = find_netns(r, m, &cookie, &error);
 
-	if (fd < 0) {
-		set_state(m, POLICY_FAILED, error);
-		return lost_netns(r, m) ? release(r, m) : 0;
-	}
+	if (fd < 0)
+		return without_netns(r, m, error);
 	if (m->cookie && m->cookie != cookie)
 		changes += release(r, m);
 	return changes + put_in_force(r, m, fd, cookie);
@@ -409,7 +465,7 @@ static struct managed *take_in(struct reconciler *r, const struct pod *pod,
 	_cleanup_place_ struct place place = { 0 };
 	struct managed *m;
 
-	if (!place_find(r->sandboxes, pod, &place))
+	if (!place_find(r->places, pod, file->api, &place))
 		return NULL;
 	m = find_managed(r, pod);
 	refresh(r, m, pod, file, &place);
@@ -425,6 +481,8 @@ static void scan(struct reconciler *r)
 			  "effect", "the known pods stay", NULL);
 		return;
 	}
+	if (r->places->discovery)
+		discovery_scan(r->places->discovery);
 	for (struct managed *m = r->pods; m; m = m->next)
 		m->present = false;
 	for (const struct source_file *f = r->source->files; f; f = f->next)
@@ -581,7 +639,8 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 		m->written = false;
 		if (m->present)
 			changes += reconcile_pod(r, m);
-		if (m->present && !m->cookie)
+		if (m->present && !m->cookie &&
+		    (m->how != PLACE_PROCESS || m->state == POLICY_PENDING))
 			again_ms = sooner(again_ms, WAITING_MS);
 		if (m->young_until_ms)
 			again_ms = sooner(again_ms, time_left(m->young_until_ms));

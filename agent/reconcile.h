@@ -25,6 +25,8 @@ struct managed {
 	char *file; /* where it was read */
 	bool api; /* that is the API */
 	char *ips; /* for people */
+	struct weir_addr *addrs; /* the same: those of its status */
+	size_t n_addrs;
 	struct policy *policy; /* of its newest object */
 	uint64_t cookie; /* 0: its network namespace has not been found */
 	enum policy_state state;
@@ -44,7 +46,7 @@ struct reconciler {
 	struct names *names;
 	struct identity *identity;
 	struct source *source;
-	const struct sandboxes *sandboxes;
+	const struct places *places;
 	struct policy_options options;
 	uint64_t own_cookie;
 	struct managed *pods;
@@ -57,7 +59,7 @@ struct reconciler {
 };
 
 struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
-				  const struct sandboxes *sandboxes,
+				  const struct places *places,
 				  const struct policy_options *options);
 /* changed(ctx) is called from the loop when a run is due because a pod's network has changed. */
 void reconciler_watch(struct reconciler *r, struct loop *loop, void (*changed)(void *ctx),

@@ -7,14 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/netns.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/log.h"
 
 #define MAX_FILE 65536
-
-/* A static pod's object is a mirror with a uid of its own; the kubelet goes by the hash. */
-#define CONFIG_HASH "kubernetes.io/config.hash"
 
 static const struct {
 	const char *key;
@@ -85,11 +83,18 @@ static int load(const char *path, struct sandbox **ret)
 static void load_file(struct sandboxes *s, const char *name)
 {
 	_cleanup_free_ char *path = xasprintf("%s/%s", s->dir, name);
+	_cleanup_close_ int netns = -1;
 	struct sandbox *sandbox;
 
 	if (load(path, &sandbox)) {
 		log_warn("a record of a sandbox cannot be read and is removed", "file", path, NULL);
 		unlink(path);
+		return;
+	}
+	netns = netns_open(sandbox->netns);
+	if (netns < 0) { /* its DEL came while no agent ran; else its processes will show it */
+		unlink(path);
+		sandbox_free(sandbox);
 		return;
 	}
 	sandbox->next = s->list;
@@ -177,7 +182,7 @@ int sandboxes_drop(struct sandboxes *s, const char *container_id, const char *if
 
 bool sandbox_is_of(const struct sandbox *s, const struct pod *pod)
 {
-	const char *hash = pod_annotation(pod, CONFIG_HASH);
+	const char *hash = pod_annotation(pod, POD_CONFIG_HASH);
 
 	if (strcmp(s->namespace, pod->namespace) || strcmp(s->name, pod->name))
 		return false;

@@ -12,6 +12,9 @@
 
 #include "agent/pod.h"
 
+/* A static pod's object is a mirror with a uid of its own; the kubelet goes by this hash. */
+#define POD_CONFIG_HASH "kubernetes.io/config.hash"
+
 struct sandbox {
 	struct sandbox *next;
 	char *container_id, *ifname; /* together they name an attachment, as CNI has it */
@@ -19,7 +22,6 @@ struct sandbox {
 	char *netns; /* path, as the runtime sees it */
 	char *namespace, *name;
 	char *uid; /* "" when the runtime does not tell */
-	bool guarded; /* its pod could not be learnt in time: it is refused what may be captured */
 };
 
 struct sandboxes {
@@ -27,7 +29,10 @@ struct sandboxes {
 	struct sandbox *list; /* the newest first */
 };
 
-/* Makes dir and reads what is there; what cannot be read is logged and removed. 0 or -errno. */
+/*
+ * Makes dir and reads what is there; what cannot be read is logged and removed, a sandbox whose
+ * network namespace has ended is removed. 0 or -errno.
+ */
 int sandboxes_open(struct sandboxes *s, const char *dir);
 void sandboxes_close(struct sandboxes *s);
 

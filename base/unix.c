@@ -29,21 +29,20 @@ static int address(const char *dir, const char *name, int *ret_dir, struct socka
 	return 0;
 }
 
+/* By its real name, for whoever lists the sockets of a machine. */
 int unix_listen(const char *dir, const char *name)
 {
-	_cleanup_close_ int dir_fd = -1;
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un addr;
-	int err;
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int n = snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s", dir, name);
 
 	if (fd < 0)
 		return -errno;
-	err = address(dir, name, &dir_fd, &addr);
-	if (err)
-		return err;
-	unlinkat(dir_fd, name, 0);
+	if (n >= (int)sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	unlink(addr.sun_path);
 	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    fchmodat(dir_fd, name, 0600, 0) < 0 || listen(fd, BACKLOG) < 0)
+	    chmod(addr.sun_path, 0600) < 0 || listen(fd, BACKLOG) < 0)
 		return -errno;
 	return TAKE_FD(fd);
 }

@@ -5,7 +5,8 @@
 
 /*
  * Listens on DIR/name, for the owner alone; whatever was there is removed, so the caller must know
- * that nobody serves it. Non-blocking. The descriptor, or -errno.
+ * that nobody serves it. Non-blocking. The descriptor, or -errno; -ENAMETOOLONG beyond 107
+ * characters.
  */
 int unix_listen(const char *dir, const char *name);
 /*

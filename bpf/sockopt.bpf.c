@@ -46,10 +46,10 @@ static __always_inline int original_destination(struct bpf_sockopt *ctx, struct 
 		*e = conn->dialled;
 	else if (conn && (conn->flags & (WEIR_CONN_ACTIVE | WEIR_CONN_FOUND)) == WEIR_CONN_ACTIVE)
 		remote_endpoint(sk, e);
-	else if ((conn && !(conn->flags & WEIR_CONN_FOUND)) || ctx->retval)
+	else if (ctx->retval)
 		local_endpoint(sk, e);
-	else
-		return 0; /* older than weir, and conntrack has an answer of its own */
+	else /* conntrack has an answer: the same, or that of the pod's own iptables rules */
+		return 0;
 	return 1;
 }
 

@@ -21,9 +21,8 @@ static const struct argp argp = {
 	.children = options_children,
 };
 
-static const char *const header[] = {
-	"NAMESPACE", "NAME", "MESH", "STATE", "PROXY", "IP", "REASON"
-};
+static const char *const header[] = { "NAMESPACE", "NAME", "MESH",  "STATE",
+				      "PROXY",	   "IP",   "FOUND", "REASON" };
 
 static void add_ips(struct table *t, const json_t *ips)
 {
@@ -71,6 +70,7 @@ static void print_pods(const json_t *pods)
 		table_add(&t, json_text(pod, "state"));
 		add_proxy(&t, json_object_get(pod, "proxy"));
 		add_ips(&t, json_object_get(pod, "ips"));
+		table_add(&t, json_text(pod, "found_by"));
 		table_add(&t, json_text(pod, "reason"));
 	}
 	if (i)

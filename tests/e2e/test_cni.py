@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from lab import cgroup
 from lab.cni import Cni, CniError, weir_cni
 from lab.command import run, wait_until
 from support import APP, BPFTOOL, assert_redirected, cookies_in, known, start_proxy, wait_state
@@ -54,6 +55,7 @@ def test_add_returns_when_the_pod_is_captured(lab, agent, version):
     if version != "0.3.1":
         cni.check(pod)
     cookie = known(lab, pod)["netns_cookie"]
+    cgroup.remove(pod.kubepods / pod.cgroup)  # as the kubelet does before
     cni.delete(pod)
     cni.delete(pod)
     assert len(sandboxes(lab)) == 1  # the server's

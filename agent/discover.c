@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/discover.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent/cgroup_name.h"
+#include "agent/netns.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+
+#define POD_DEPTH	2 /* kubepods/QOS/POD */
+#define CONTAINER_DEPTH 4 /* containers may make cgroups of their own */
+#define PROCS_MAX	(1 << 20)
+#define STAT_MAX	4096
+
+struct found {
+	char uid[POD_UID_MAX]; /* first: what the tree compares */
+	char *path;
+};
+
+struct discovery {
+	char *root;
+	int inotify_fd;
+	struct loop *loop;
+	void (*changed)(void *ctx);
+	void *ctx;
+	void *pods; /* tsearch(3): struct found */
+};
+
+static int compare(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static void found_free(void *found)
+{
+	free(((struct found *)found)->path);
+	free(found);
+}
+
+static void on_event(void *ctx, uint32_t events)
+{
+	struct discovery *d = ctx;
+	char buf[4096] __attribute__((aligned(8)));
+
+	(void)events;
+	while (read(d->inotify_fd, buf, sizeof(buf)) > 0)
+		; /* which cgroup it was does not matter: all are looked at */
+	d->changed(d->ctx);
+}
+
+int discovery_open(struct discovery **ret, const char *root, struct loop *loop,
+		   void (*changed)(void *ctx), void *ctx)
+{
+	struct discovery *d = xcalloc(1, sizeof(*d));
+	int err;
+
+	*d = (struct discovery){ .root = xstrdup(root),
+				 .inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK),
+				 .loop = loop,
+				 .changed = changed,
+				 .ctx = ctx };
+	err = d->inotify_fd < 0 ? -errno : loop_add(loop, d->inotify_fd, EPOLLIN, on_event, d);
+	if (err) {
+		discovery_close(d);
+		return err;
+	}
+	*ret = d;
+	return 0;
+}
+
+void discovery_close(struct discovery *d)
+{
+	if (!d)
+		return;
+	tdestroy(d->pods, found_free);
+	close_fd(&d->inotify_fd);
+	free(d->root);
+	free(d);
+}
+
+/* -- cgroups ----------------------------------------------------------------------------------- */
+
+static void add_pod(struct discovery *d, const char *uid, const char *path)
+{
+	struct found *f = xcalloc(1, sizeof(*f));
+
+	strcpy(f->uid, uid);
+	f->path = xstrdup(path);
+	if (*(struct found **)tsearch(f, &d->pods, compare) != f)
+		found_free(f);
+}
+
+/*
+ * relative is "" or ends with a slash. Directories above the pods' are watched for new pods, a
+ * pod's own file cgroup.events for its first process.
+ */
+static void scan(struct discovery *d, const char *relative, int depth)
+{
+	_cleanup_free_ char *path = xasprintf("%s/%s", d->root, relative);
+	_cleanup_closedir_ DIR *dir = opendir(path);
+	char uid[POD_UID_MAX];
+
+	inotify_add_watch(d->inotify_fd, path, IN_CREATE | IN_DELETE | IN_ONLYDIR);
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		_cleanup_free_ char *below = NULL, *events = NULL;
+
+		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+			continue;
+		below = xasprintf("%s%s", relative, e->d_name);
+		if (cgroup_name_pod(e->d_name, uid)) {
+			events = xasprintf("%s/%s/cgroup.events", d->root, below);
+			inotify_add_watch(d->inotify_fd, events, IN_MODIFY);
+			add_pod(d, uid, below);
+		} else if (depth > 1) {
+			_cleanup_free_ char *next = xasprintf("%s/", below);
+
+			scan(d, next, depth - 1);
+		}
+	}
+}
+
+void discovery_scan(struct discovery *d)
+{
+	tdestroy(d->pods, found_free);
+	d->pods = NULL;
+	scan(d, "", POD_DEPTH);
+}
+
+const char *discovery_cgroup(const struct discovery *d, const char *uid)
+{
+	struct found key = { 0 }, **found;
+
+	if (!d || !*uid || strlen(uid) >= sizeof(key.uid))
+		return NULL;
+	strcpy(key.uid, uid);
+	found = tfind(&key, &d->pods, compare);
+	return found ? (*found)->path : NULL;
+}
+
+/* -- processes --------------------------------------------------------------------------------- */
+
+struct candidate {
+	int fd; /* of the namespace; -1: none yet */
+	int pid;
+	uint64_t cookie;
+	unsigned long long start; /* of the process: jiffies since boot */
+	bool has_ips;
+	bool known; /* it is the one found before */
+};
+
+struct search {
+	const struct discovery_hint *hint;
+	const char *cgroup;
+	struct candidate best;
+	int hidden; /* processes that cannot be looked at */
+};
+
+/* Does /proc/PID/cgroup say so? The mount may show the tree from another root than that file. */
+static bool is_member(int pid, const char *cgroup)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/cgroup", pid), *text = NULL;
+	size_t len;
+
+	return file_read(path, PROCS_MAX, &text, &len) == 0 && strstr(text, cgroup);
+}
+
+static unsigned long long start_time(int pid)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/stat", pid), *text = NULL;
+	unsigned long long start;
+	const char *p;
+	size_t len;
+
+	if (file_read(path, STAT_MAX, &text, &len) || !(p = strrchr(text, ')')))
+		return ~0ULL;
+	for (int field = 2; field < 22 && p; field++) /* proc(5): starttime is the 22nd */
+		p = strchr(p + 1, ' ');
+	return p && sscanf(p, "%llu", &start) == 1 ? start : ~0ULL;
+}
+
+/*
+ * A pid may be another process's at any moment. What was read below /proc/PID is of one process
+ * if the one that pidfd holds (Linux 5.3) was still alive afterwards.
+ */
+static int open_netns_of(int pid, const char *cgroup, unsigned long long *ret_start)
+{
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	_cleanup_free_ char *path = xasprintf("/proc/%d/ns/net", pid);
+	_cleanup_close_ int fd = -1;
+	struct pollfd ended = { .fd = pidfd, .events = POLLIN };
+
+	if (pidfd < 0)
+		return -errno;
+	if (!is_member(pid, cgroup))
+		return -ESRCH;
+	fd = netns_open(path);
+	*ret_start = start_time(pid);
+	if (poll(&ended, 1, 0) != 0)
+		return -ESRCH;
+	return TAKE_FD(fd);
+}
+
+/* Any of the pod's addresses. */
+static bool has_address(int netns_fd, const struct discovery_hint *hint)
+{
+	_cleanup_free_ struct weir_addr *list = NULL;
+	size_t n = 0;
+
+	if (!hint->n_ips || netns_addresses(netns_fd, &list, &n))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j < hint->n_ips; j++)
+			if (!memcmp(&list[i], &hint->ips[j], sizeof(list[i])))
+				return true;
+	return false;
+}
+
+static bool is_better(const struct candidate *new, const struct candidate *old)
+{
+	if (old->fd < 0 || new->has_ips != old->has_ips)
+		return old->fd < 0 || new->has_ips;
+	if (new->known != old->known)
+		return new->known;
+	return new->start < old->start;
+}
+
+static void consider(struct search *s, int pid)
+{
+	struct candidate c = { .fd = open_netns_of(pid, s->cgroup, &c.start), .pid = pid };
+
+	if (c.fd == -EACCES || c.fd == -EPERM)
+		s->hidden++;
+	if (c.fd < 0)
+		return;
+	if (netns_cookie(c.fd, &c.cookie) || c.cookie == s->hint->host_cookie ||
+	    (s->best.fd >= 0 && c.cookie == s->best.cookie && s->best.start <= c.start)) {
+		close_fd(&c.fd);
+		return;
+	}
+	c.has_ips = s->best.fd >= 0 && c.cookie == s->best.cookie ? s->best.has_ips
+								  : has_address(c.fd, s->hint);
+	c.known = c.cookie == s->hint->cookie;
+	if (!is_better(&c, &s->best)) {
+		close_fd(&c.fd);
+		return;
+	}
+	close_fd(&s->best.fd);
+	s->best = c;
+}
+
+static bool is_settled(const struct search *s)
+{
+	return s->best.fd >= 0 && s->best.known && (s->best.has_ips || !s->hint->n_ips);
+}
+
+static void look_at_procs(struct search *s, const char *dir)
+{
+	_cleanup_free_ char *path = xasprintf("%s/cgroup.procs", dir), *text = NULL;
+	char *save = NULL;
+	size_t len;
+
+	if (file_read(path, PROCS_MAX, &text, &len))
+		return; /* gone, or a threaded cgroup */
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		int pid = atoi(line);
+
+		if (pid <= 0) /* of another pid namespace */
+			s->hidden++;
+		else if (!is_settled(s))
+			consider(s, pid);
+	}
+}
+
+static void walk(struct search *s, const char *dir, int depth)
+{
+	_cleanup_closedir_ DIR *d = opendir(dir);
+
+	look_at_procs(s, dir);
+	for (struct dirent *e; depth && d && (e = readdir(d)) && !is_settled(s);) {
+		_cleanup_free_ char *below = NULL;
+
+		if (e->d_type != DT_DIR || e->d_name[0] == '.' || cgroup_name_is_monitor(e->d_name))
+			continue;
+		below = xasprintf("%s/%s", dir, e->d_name);
+		walk(s, below, depth - 1);
+	}
+}
+
+/* The last part of a path: it holds the pod's uid. */
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+int discovery_netns(struct discovery *d, const char *cgroup, const struct discovery_hint *hint,
+		    int *ret_pid)
+{
+	_cleanup_free_ char *dir = xasprintf("%s/%s", d->root, cgroup);
+	struct search s = { .hint = hint, .cgroup = base_name(cgroup), .best = { .fd = -1 } };
+
+	walk(&s, dir, CONTAINER_DEPTH);
+	if (s.best.fd < 0)
+		return s.hidden ? -EPERM : -ESRCH;
+	if (hint->n_ips && !s.best.has_ips && !s.best.known) {
+		close_fd(&s.best.fd); /* its own will come */
+		return -EADDRNOTAVAIL;
+	}
+	*ret_pid = s.best.pid;
+	return s.best.fd;
+}

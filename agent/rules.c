@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/rules.h"
+
+#include <errno.h>
+#include <netinet/in.h> /* before the kernel's, which then leave out what is in it */
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter_ipv4/ip_tables.h>
+#include <linux/netfilter_ipv6/ip6_tables.h>
+#include <linux/netlink.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "agent/netns.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+
+#define LEGACY_MAX (16u << 20)
+#define NAMES_MAX  4096
+
+/* Istio's chains begin so, native nftables ones in small letters, Linkerd's so. */
+static const char *const prefixes[] = { "ISTIO_", "istio-", "PROXY_INIT_" };
+
+static bool is_meshs(const char *chain)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
+		if (!strncmp(chain, prefixes[i], strlen(prefixes[i])))
+			return true;
+	return false;
+}
+
+/* -- nftables, iptables-nft included ----------------------------------------------------------- */
+
+static const struct nlattr *attr_next(const struct nlattr *a, size_t *left)
+{
+	size_t len = NLA_ALIGN(a->nla_len);
+
+	*left -= len < *left ? len : *left;
+	return (const void *)((const char *)a + len);
+}
+
+/* The string of an attribute of a chain; NULL: it has none. */
+static const char *attr_string(const struct nlmsghdr *h, int type)
+{
+	size_t left = NLMSG_PAYLOAD(h, sizeof(struct nfgenmsg));
+	const struct nlattr *a =
+		(const void *)((const char *)NLMSG_DATA(h) + NLMSG_ALIGN(sizeof(struct nfgenmsg)));
+
+	for (; left >= sizeof(*a) && a->nla_len >= sizeof(*a) && a->nla_len <= left;
+	     a = attr_next(a, &left)) {
+		const char *text = (const char *)a + NLA_HDRLEN;
+		size_t len = a->nla_len - NLA_HDRLEN;
+
+		if ((a->nla_type & NLA_TYPE_MASK) == type && len && !text[len - 1])
+			return text;
+	}
+	return NULL;
+}
+
+static void look_at_chain(const struct nlmsghdr *h, uint32_t *kinds)
+{
+	const struct nfgenmsg *g = NLMSG_DATA(h);
+	const char *chain = attr_string(h, NFTA_CHAIN_NAME);
+	const char *table = attr_string(h, NFTA_CHAIN_TABLE);
+	bool native = table && is_meshs(table);
+
+	if (native)
+		*kinds |= RULES_NFT_NATIVE;
+	else if (chain && is_meshs(chain))
+		*kinds |= g->nfgen_family == NFPROTO_IPV6 ? RULES_NFT_V6 : RULES_NFT_V4;
+}
+
+/* 1: more follows. */
+static int read_chains(int fd, uint32_t *kinds)
+{
+	char buf[32768] __attribute__((aligned(8)));
+	ssize_t n = recv(fd, buf, sizeof(buf), 0);
+	size_t left = n > 0 ? (size_t)n : 0;
+
+	if (n <= 0)
+		return n ? -errno : 0;
+	for (const struct nlmsghdr *h = (const void *)buf; NLMSG_OK(h, left);
+	     h = NLMSG_NEXT(h, left)) {
+		if (h->nlmsg_type == NLMSG_DONE || h->nlmsg_type == NLMSG_ERROR)
+			return 0;
+		if (h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nfgenmsg)))
+			look_at_chain(h, kinds);
+	}
+	return 1;
+}
+
+/* A kernel without nf_tables has no such rules. */
+static void find_nft(uint32_t *kinds)
+{
+	struct {
+		struct nlmsghdr h;
+		struct nfgenmsg g;
+	} request = { .h = { .nlmsg_len = sizeof(request),
+			     .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN,
+			     .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+		      .g = { .nfgen_family = NFPROTO_UNSPEC, .version = NFNETLINK_V0 } };
+	struct timeval patience = { .tv_sec = 1 };
+	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+
+	if (fd < 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (send(fd, &request, sizeof(request), 0) != sizeof(request))
+		return;
+	while (read_chains(fd, kinds) > 0)
+		;
+}
+
+/* -- the older tables -----------------------------------------------------------------------------
+ */
+
+static bool contains(const char *data, size_t len, const char *text)
+{
+	return memmem(data, len, text, strlen(text)) != NULL;
+}
+
+/*
+ * The blob of a table names each chain in the ERROR target before it. A table that the namespace
+ * does not list has never been used there, and asking for it would make it.
+ */
+static bool legacy_has(bool v6, const char *table)
+{
+	_cleanup_close_ int fd =
+		socket(v6 ? AF_INET6 : AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	struct ipt_getinfo info = { 0 }; /* struct ip6t_getinfo and the rest are laid out alike */
+	socklen_t len = sizeof(info);
+	_cleanup_free_ struct ipt_get_entries *entries = NULL;
+	int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
+	bool found = false;
+
+	_Static_assert(sizeof(struct ip6t_getinfo) == sizeof(struct ipt_getinfo) &&
+			       IP6T_SO_GET_INFO == IPT_SO_GET_INFO &&
+			       IP6T_SO_GET_ENTRIES == IPT_SO_GET_ENTRIES &&
+			       offsetof(struct ip6t_get_entries, size) ==
+				       offsetof(struct ipt_get_entries, size),
+		       "one code for both families");
+	strcpy(info.name, table);
+	if (fd < 0 || getsockopt(fd, level, IPT_SO_GET_INFO, &info, &len) < 0 ||
+	    info.size > LEGACY_MAX)
+		return false;
+	len = (socklen_t)(sizeof(*entries) + info.size);
+	entries = xcalloc(1, len);
+	strcpy(entries->name, table);
+	entries->size = info.size;
+	if (getsockopt(fd, level, IPT_SO_GET_ENTRIES, entries, &len) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
+		found |= contains((const char *)entries->entrytable, info.size, prefixes[i]);
+	return found;
+}
+
+static void find_legacy(bool v6, uint32_t *kinds)
+{
+	static const char *const tables[] = { "nat", "mangle" };
+	_cleanup_free_ char *names = NULL;
+	size_t len;
+
+	if (file_read(v6 ? "/proc/thread-self/net/ip6_tables_names"
+			 : "/proc/thread-self/net/ip_tables_names",
+		      NAMES_MAX, &names, &len))
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+		if (contains(names, len, tables[i]) && legacy_has(v6, tables[i]))
+			*kinds |= v6 ? RULES_LEGACY_V6 : RULES_LEGACY_V4;
+}
+
+static int find_all(void *ctx)
+{
+	uint32_t kinds = 0;
+
+	find_nft(&kinds);
+	find_legacy(false, &kinds);
+	find_legacy(true, &kinds);
+	*(uint32_t *)ctx = kinds;
+	return 0;
+}
+
+int rules_find(int netns_fd, uint32_t *ret_kinds)
+{
+	return netns_call(netns_fd, find_all, ret_kinds);
+}
+
+/* -- how they go --------------------------------------------------------------------------------
+ */
+
+static void add_flush(struct buf *b, const char *command)
+{
+	static const char *const tables[] = { "nat", "mangle" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+		buf_printf(b, "%s%s -t %s -F; %s -t %s -X", b->len ? "; " : "", command, tables[i],
+			   command, tables[i]);
+}
+
+char *rules_removal(uint32_t kinds, const char *netns)
+{
+	static const struct {
+		uint32_t kind;
+		const char *command;
+	} commands[] = {
+		{ RULES_NFT_V4, "iptables-nft" },
+		{ RULES_NFT_V6, "ip6tables-nft" },
+		{ RULES_LEGACY_V4, "iptables-legacy" },
+		{ RULES_LEGACY_V6, "ip6tables-legacy" },
+	};
+	_cleanup_buf_ struct buf b = { 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (kinds & commands[i].kind)
+			add_flush(&b, commands[i].command);
+	if (kinds & RULES_NFT_NATIVE)
+		buf_printf(&b, "%snft flush ruleset", b.len ? "; " : "");
+	return xasprintf("nsenter --net=%s sh -c '%s'", netns, buf_text(&b));
+}

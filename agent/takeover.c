@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/takeover.h"
+
+#include "agent/rules.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+
+void takeover_decide(struct policy *policy, bool captured_before, int netns_fd, const char *netns)
+{
+	_cleanup_free_ char *command = NULL;
+	uint32_t kinds = 0;
+
+	if (policy->state != POLICY_CAPTURED || (!policy->takeover && captured_before) ||
+	    rules_find(netns_fd, &kinds) || !kinds)
+		return;
+	if (!policy->takeover) {
+		policy_decline(policy, xstrdup("the pod has its own iptables rules, which redirect "
+					       "it; to have weir take over, annotate it with "
+					       "weir.io/takeover: \"on\""));
+		return;
+	}
+	command = rules_removal(kinds, netns);
+	policy_add_warning(policy, xasprintf("weir has taken over from the pod's own iptables "
+					     "rules; they can go, on its node: %s",
+					     command));
+}
