@@ -26,7 +26,7 @@ WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototyp
 ALL_CFLAGS = -std=gnu11 $(WARN) -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -I. -I$(B) $(CFLAGS)
 BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -I. \
 	     -I/usr/include/$(shell $(CC) -dumpmachine)
-LIBS    := -lbpf -lelf -lz -ljansson -lmicrohttpd -lcurl -lyajl -lyaml -lmnl
+LIBS    := -lncursesw -ltinfo -lbpf -lelf -lz -ljansson -lmicrohttpd -lcurl -lyajl -lyaml -lmnl
 
 # Everything that attaches to kubepods and lives once, what is loaded once for each pod, and what a
 # command loads that lists connections.

@@ -61,7 +61,7 @@ def test_version_is_json_when_asked():
     assert {"version", "libbpf", "kernel"} <= set(json.loads(run(WEIR, "version", "-o", "json").stdout))
 
 
-@pytest.mark.parametrize("argv", [["nonsense"], ["top"], ["conns", "--sort=nonsense"], ["conns", "--state=nonsense"], ["conns", "--port=x"], ["status", "-o", "wide"],
+@pytest.mark.parametrize("argv", [["nonsense"], ["top"], ["top", "--view=x"], ["conns", "--sort=nonsense"], ["conns", "--state=nonsense"], ["conns", "--port=x"], ["status", "-o", "wide"],
                                   ["agent", "--mesh=nonsense"], ["explain"], []])
 def test_what_is_wrong_or_not_there_yet_is_said_in_an_error(argv):
     done = run(WEIR, *argv, check=False)

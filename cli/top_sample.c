@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/top.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/inet.h"
+#include "cli/flows.h"
+
+_Static_assert(sizeof(struct top_key) == sizeof(struct weir_flow_key), "one is the other's place");
+
+/* A connection of the sample before, and what its pod has had of it. */
+struct past_conn {
+	uint64_t socket_cookie, netns_cookie;
+	struct top_totals totals;
+};
+
+struct past_pod {
+	uint64_t netns_cookie;
+	struct top_totals totals;
+};
+
+struct top_past {
+	struct past_conn *conns; /* by socket cookie */
+	size_t n_conns;
+	struct past_pod *pods;
+	size_t n_pods;
+	bool primed; /* there was a sample: what is new since has begun since */
+};
+
+static double seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+void top_sample_free(struct top_sample *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		free(s->rows[i].name);
+		free(s->rows[i].peer);
+	}
+	free(s->rows);
+	*s = (struct top_sample){ 0 };
+}
+
+static void add(struct top_totals *to, const struct top_totals *t)
+{
+	to->sent += t->sent;
+	to->received += t->received;
+	to->opened += t->opened;
+	to->failed += t->failed;
+	to->retransmitted += t->retransmitted;
+	to->open += t->open;
+	to->rtt_us += t->rtt_us;
+	to->rtts += t->rtts;
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+	return memcmp(&((const struct top_row *)a)->key, &((const struct top_row *)b)->key,
+		      sizeof(struct top_key));
+}
+
+/* Rows of one key become one. */
+static void merge_rows(struct top_sample *s)
+{
+	size_t kept = 0;
+
+	if (s->n)
+		qsort(s->rows, s->n, sizeof(*s->rows), compare_rows);
+	for (size_t i = 0; i < s->n; i++) {
+		struct top_row *row = &s->rows[i];
+
+		if (!kept || compare_rows(&s->rows[kept - 1], row)) {
+			s->rows[kept++] = *row;
+			continue;
+		}
+		add(&s->rows[kept - 1].totals, &row->totals);
+		free(row->name);
+		free(row->peer);
+	}
+	s->n = kept;
+}
+
+static char *path_of(const char *namespace, const char *name)
+{
+	return xasprintf("%s%s%s", namespace, *namespace ? "/" : "", name);
+}
+
+/* -- from flows: workloads and edges ----------------------------------------------------------- */
+
+static struct top_totals flow_totals(const struct weir_flow *f)
+{
+	struct top_totals t = { .sent = f->sent,
+				.received = f->received,
+				.opened = f->opened,
+				.retransmitted = f->retransmitted,
+				.open = f->opened - f->closed };
+
+	for (size_t i = 0; i < WEIR_FAILED_MAX; i++)
+		t.failed += f->failed[i];
+	return t;
+}
+
+static char *flow_peer(struct directory *d, const struct weir_flow_key *key)
+{
+	const struct weir_name *name =
+		directory_name(d, key->service != WEIR_ID_NONE ? key->service : key->peer);
+	_cleanup_free_ char *path = path_of(name->namespace, name->name);
+
+	if (key->port > UINT16_MAX)
+		return xasprintf("%s:%s", path,
+				 key->port == WEIR_PORT_DYNAMIC ? "dynamic" : "other");
+	return xasprintf("%s:%u", path, key->port);
+}
+
+static bool is_own(const struct weir_flow_key *key)
+{
+	return key->via == WEIR_VIA_DIRECT || key->via == WEIR_VIA_PROXY;
+}
+
+static struct top_key flow_row_key(enum top_view view, const struct weir_flow_key *flow)
+{
+	struct top_key key = { { flow->workload } };
+
+	if (view == TOP_EDGES)
+		memcpy(&key, flow, sizeof(key));
+	return key;
+}
+
+static void add_flow(struct top *t, struct top_sample *s, const struct weir_flow_key *key,
+		     struct top_totals totals)
+{
+	const struct weir_name *name = directory_name(&t->conns.directory, key->workload);
+	struct top_row row = { .key = flow_row_key(t->view, key), .totals = totals };
+
+	row.name = path_of(name->namespace, name->name);
+	if (t->view == TOP_EDGES) {
+		row.peer = flow_peer(&t->conns.directory, key);
+		row.direction = key->direction == WEIR_OUTBOUND ? "out" : "in";
+		row.via = key->via == WEIR_VIA_PROXY ? "proxy" : "direct";
+	}
+	list_append(s->rows, s->n, row);
+}
+
+/* Round-trip times are of live connections. */
+static void add_rtt(struct top_totals *to, const struct weir_live *row)
+{
+	to->rtt_us += row->srtt_us;
+	to->rtts += row->srtt_us != 0;
+}
+
+static int sample_flows(struct top *t, struct top_sample *s)
+{
+	_cleanup_free_ struct flow_entry *flows = NULL;
+	size_t n;
+	int r = flows_read(t->bpf_dir, &flows, &n);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++)
+		if (is_own(&flows[i].key))
+			add_flow(t, s, &flows[i].key, flow_totals(&flows[i].value));
+	for (size_t i = 0; i < t->conns.n; i++) {
+		const struct weir_live *row = &t->conns.conns[i].row;
+		struct top_totals rtt = { 0 };
+
+		add_rtt(&rtt, row);
+		if (is_own(&row->flow))
+			add_flow(t, s, &row->flow, rtt);
+	}
+	return 0;
+}
+
+/* -- from connections: pods and connections ---------------------------------------------------- */
+
+static struct top_totals conn_totals(const struct weir_live *row)
+{
+	struct top_totals t = { .sent = row->sent,
+				.received = row->received,
+				.opened = 1,
+				.open = 1,
+				.retransmitted = row->retransmitted };
+
+	add_rtt(&t, row);
+	return t;
+}
+
+static struct past_pod *past_pod(struct top_past *past, uint64_t cookie)
+{
+	for (size_t i = 0; i < past->n_pods; i++)
+		if (past->pods[i].netns_cookie == cookie)
+			return &past->pods[i];
+	list_append(past->pods, past->n_pods, (struct past_pod){ .netns_cookie = cookie });
+	return &past->pods[past->n_pods - 1];
+}
+
+static int compare_past(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = ((const struct past_conn *)b)->socket_cookie;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Adds what a connection has done since it was last seen to what its pod has done. */
+static void advance(struct top_past *past, const struct weir_live *row)
+{
+	struct top_totals now = conn_totals(row), *pod = &past_pod(past, row->netns_cookie)->totals;
+	const struct past_conn *was = past->n_conns
+					      ? bsearch(&row->socket_cookie, past->conns,
+							past->n_conns, sizeof(*was), compare_past)
+					      : NULL;
+
+	pod->open++;
+	pod->rtt_us += now.rtt_us;
+	pod->rtts += now.rtts;
+	if (!was && !past->primed)
+		return;
+	pod->sent += now.sent - (was && was->totals.sent < now.sent ? was->totals.sent
+				 : was				    ? now.sent
+								    : 0);
+	pod->received +=
+		now.received - (was && was->totals.received < now.received ? was->totals.received
+				: was					   ? now.received
+									   : 0);
+	pod->retransmitted += now.retransmitted - (was ? was->totals.retransmitted : 0);
+	pod->opened += !was;
+}
+
+static void remember(struct top_past *past, const struct conn_list *conns)
+{
+	free(past->conns);
+	past->conns = xcalloc(conns->n + 1, sizeof(*past->conns));
+	past->n_conns = conns->n;
+	past->primed = true;
+	for (size_t i = 0; i < conns->n; i++)
+		past->conns[i] = (struct past_conn){ conns->conns[i].row.socket_cookie,
+						     conns->conns[i].row.netns_cookie,
+						     conn_totals(&conns->conns[i].row) };
+}
+
+static void sample_pods(struct top *t, struct top_sample *s)
+{
+	struct top_past *past = t->past;
+
+	for (size_t i = 0; i < past->n_pods; i++)
+		past->pods[i].totals.open = past->pods[i].totals.rtts =
+			past->pods[i].totals.rtt_us = 0;
+	for (size_t i = 0; i < t->conns.n; i++)
+		if (is_own(&t->conns.conns[i].row.flow))
+			advance(past, &t->conns.conns[i].row);
+	remember(past, &t->conns);
+	for (size_t i = 0; i < past->n_pods; i++) {
+		const struct pod_entry *pod =
+			directory_pod(&t->conns.directory, past->pods[i].netns_cookie);
+		struct top_row row = { .key = { { past->pods[i].netns_cookie } },
+				       .totals = past->pods[i].totals };
+
+		if (!pod)
+			continue;
+		row.name = path_of(pod->names.namespace, pod->names.name);
+		list_append(s->rows, s->n, row);
+	}
+}
+
+static void sample_conns(struct top *t, struct top_sample *s)
+{
+	for (size_t i = 0; i < t->conns.n; i++) {
+		const struct conn *c = &t->conns.conns[i];
+		_cleanup_free_ char *name = conn_peer_name(c);
+		char text[INET_TEXT];
+		struct top_row row = { .key = { { c->row.socket_cookie } },
+				       .totals = conn_totals(&c->row),
+				       .direction = *c->direction == 'i' ? "in" : "out",
+				       .via = c->via };
+
+		row.name = path_of(c->namespace, c->pod);
+		if (*c->service || *c->peer_namespace)
+			row.peer = xasprintf("%s:%u", name, c->peer.port);
+		else
+			row.peer =
+				xstrdup(inet_format_endpoint(c->peer.addr.ip, c->peer.port, text));
+		list_append(s->rows, s->n, row);
+	}
+}
+
+/* -- rates ------------------------------------------------------------------------------------- */
+
+static double rate(uint64_t now, uint64_t before, double seconds)
+{
+	return now > before && seconds > 0 ? (double)(now - before) / seconds : 0;
+}
+
+void top_rates(struct top_sample *now, const struct top_sample *before)
+{
+	static const struct top_totals zero;
+	double seconds = before->time ? now->time - before->time : 0;
+
+	for (size_t i = 0; i < now->n; i++) {
+		struct top_row *row = &now->rows[i];
+		const struct top_row *old = before->n ? bsearch(row, before->rows, before->n,
+								sizeof(*row), compare_rows)
+						      : NULL;
+		const struct top_totals *is = &row->totals, *was = old ? &old->totals : &zero;
+
+		row->sent = rate(is->sent, was->sent, seconds);
+		row->received = rate(is->received, was->received, seconds);
+		row->opened = rate(is->opened, was->opened, seconds);
+		row->failed = rate(is->failed, was->failed, seconds);
+		row->retransmitted = rate(is->retransmitted, was->retransmitted, seconds);
+		row->rtt = is->rtts ? (uint32_t)(is->rtt_us / is->rtts) : 0;
+		row->busy = is->open || row->sent || row->received || row->opened || row->failed ||
+			    row->retransmitted;
+	}
+}
+
+int top_open(struct top *t, const char *bpf_dir, char **ret_error)
+{
+	int r = conn_list_open(bpf_dir, &t->conns, ret_error);
+
+	t->bpf_dir = bpf_dir;
+	t->past = xcalloc(1, sizeof(*t->past));
+	return r;
+}
+
+void top_close(struct top *t)
+{
+	conn_list_close(&t->conns);
+	top_sample_free(&t->sample);
+	if (t->past) {
+		free(t->past->conns);
+		free(t->past->pods);
+	}
+	free(t->past);
+	t->past = NULL;
+}
+
+int top_read(struct top *t, char **ret_error)
+{
+	struct top_sample now = { .time = seconds_now() };
+	int r = conn_list_read(&t->conns, &(struct conn_filter){ 0 }, ret_error);
+
+	if (r < 0)
+		return r;
+	switch (t->view) {
+	case TOP_PODS:
+		sample_pods(t, &now);
+		break;
+	case TOP_CONNS:
+		sample_conns(t, &now);
+		break;
+	default:
+		r = sample_flows(t, &now);
+	}
+	if (r < 0) {
+		*ret_error = maps_error(t->bpf_dir, "weir_flows", r);
+		return r;
+	}
+	merge_rows(&now);
+	top_rates(&now, &t->sample);
+	t->interval = t->sample.time ? now.time - t->sample.time : 0;
+	top_sample_free(&t->sample);
+	t->sample = now;
+	return 0;
+}
