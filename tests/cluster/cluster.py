@@ -116,7 +116,7 @@ def is_ready(pod):
 
 def container_status(pod, name):
     statuses = pod["status"].get("initContainerStatuses", []) + pod["status"].get("containerStatuses", [])
-    return next(status for status in statuses if status["name"] == name)
+    return next((status for status in statuses if status["name"] == name), {"state": {}})
 
 
 class Stopwatch:

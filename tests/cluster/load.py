@@ -5,7 +5,7 @@ import json
 
 from lab.command import LabError
 
-from .objects import SHOP
+from .objects import SERVICE_PORT, SHOP, STREAM_PORT
 
 
 class Load:
@@ -46,7 +46,9 @@ class Load:
         """What weir counted is what the application counted, byte for byte, open connections included."""
         books = self.ask("pause")
         try:
-            counted = weir.tcp(self.name, direction="outbound")
+            metrics = weir.metrics()  # what it dials alone: an init container of its pod dialled elsewhere
+            ports = [weir.tcp(self.name, metrics, direction="outbound", port=str(port)) for port in (SERVICE_PORT, STREAM_PORT)]
+            counted = {key: sum(port[key] for port in ports) for key in ports[0]}
             mine = {key: books["requests"][key] + books["streams"][key] for key in ("opened", "sent", "received")}
         finally:
             self.ask("resume")

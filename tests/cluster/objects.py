@@ -10,8 +10,8 @@ from lab.envoy import socket_address, typed
 from . import images
 
 SHOP = "shop"
-SERVER_ADDRESS, DATABASE_ADDRESS, LINKERD_SERVER_ADDRESS = "10.96.0.50", "10.96.0.60", "10.96.0.70"
-HTTP_PORT, STREAM_PORT, DATABASE_PORT, HEALTH_PORT = 8080, 9000, 6379, 15021
+SERVER_ADDRESS, DATABASE_ADDRESS, LINKERD_SERVER_ADDRESS, PLAIN_ADDRESS = "10.96.0.50", "10.96.0.60", "10.96.0.70", "10.96.0.80"
+SERVICE_PORT, HTTP_PORT, STREAM_PORT, DATABASE_PORT, HEALTH_PORT = 80, 8080, 9000, 6379, 15021
 ISTIO_UID, LINKERD_UID, APP_UID = 1337, 2102, 1000
 UNPRIVILEGED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True}
 
@@ -123,7 +123,7 @@ def server(name):
 
 
 def client(name, address, **more):
-    return pod(name, app("load", f"--url=http://{address}:80/", f"--stream={address}:{STREAM_PORT}"), **more)
+    return pod(name, app("load", f"--url=http://{address}:{SERVICE_PORT}/", f"--stream={address}:{STREAM_PORT}"), **more)
 
 
 def database():

@@ -2,8 +2,9 @@
 """What is done with the cluster, in order."""
 
 from .step import Step
+from .steps_before import AFTER, BEFORE
 from .steps_begin import BEGIN
 from .steps_change import CHANGE
 from .steps_mesh import MESH
 
-ALL: list[Step] = [*BEGIN, *MESH, *CHANGE]
+ALL: list[Step] = [*BEGIN, *BEFORE, *MESH, *AFTER, *CHANGE]

@@ -91,11 +91,12 @@ def rewrite_cni(cluster, report):
     want = ["bridge", "portmap", "tuning", "weir-cni"]
     wait_until(lambda: want in chain(cluster).values(), f"weir-cni to be in the chain again; it was {before}, is {chain(cluster)}", 60, 1)
     report.check(True, f"the node's CNI configuration was rewritten; the chain is {' '.join(want)} again")
-    cluster.kubectl("rollout", "restart", f"deployment/{LINKERD_CLIENT}", "-n", SHOP)
-    cluster.wait_rollout(f"deployment/{LINKERD_CLIENT}", SHOP)
-    said = weir.wait_state(cluster.wait_pod(SHOP, LINKERD_CLIENT), "captured")
-    report.check(said["state"] == "captured", "a pod that starts then is captured")
-    both[0].check(report, "the CNI configuration was rewritten")
+    cluster.apply(deployment("late", objects.inject_linkerd(objects.pod("late", objects.app("pause")))))
+    pod = cluster.wait_pod(SHOP, "late")
+    report.check(container_status(pod, "linkerd-network-validator")["restartCount"] == 0 and weir.says(pod)["state"] == "captured",
+                 "a pod that starts then is captured before its first container", weir.says(pod))
+    cluster.kubectl("delete", "deployment", "late", "-n", SHOP)
+    check_loads(both, report, weir, "the CNI configuration was rewritten")
 
 
 def without_agent(cluster, report):
@@ -118,9 +119,9 @@ def without_agent(cluster, report):
         return [e["message"] for e in events if "weir" in e.get("message", "") and e["involvedObject"]["name"].startswith("held-")]
 
     messages = wait_until(told, "an event that says why the pod waits", 120, 1)
-    held = cluster.pod(SHOP, "held")
+    held, reason = cluster.pod(SHOP, "held"), messages[-1].rpartition("(add): ")[2]
     report.check(not any("running" in status.get("state", {}) for status in held["status"].get("containerStatuses", [])),
-                 f"a pod that would be captured waits; kubelet says: {messages[-1][:200]}")
+                 f"a pod that would be captured waits; kubelet says: {reason[:200]}")
     back = {"spec": {"template": {"spec": {"nodeSelector": None}}}}
     cluster.kubectl("patch", DAEMONSET, "-n", NAMESPACE, "-p", json.dumps(back))
     weir.wait_ready()
@@ -139,7 +140,8 @@ def wrong_annotation(cluster, report):
     cluster.apply(objects.envoy_config("wrong"), deployment("wrong", template))
 
     def told():
-        return [e for e in cluster.get("events", namespace=SHOP) if e["involvedObject"]["name"].startswith("wrong-") and "excludeOutboundPorts" in e["message"]]
+        return [e for e in cluster.get("events", namespace=SHOP) if e["involvedObject"]["name"].startswith("wrong-")
+                and "excludeOutboundPorts" in e["message"] and e.get("reportingComponent") == "weir.io/agent"]
 
     event = wait_until(told, "an event about the annotation", 180, 1)[0]
     report.check(True, f"kubectl get events: {event['reason']}: {event['message'][:200]}")

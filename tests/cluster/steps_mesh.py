@@ -13,7 +13,7 @@ from .step import Step
 from .weir import FIRST, NAMESPACE, Weir
 
 ISTIO_CLIENT, ISTIO_SERVER, LINKERD_CLIENT, LINKERD_SERVER = "client", "server", "linkerd-client", "linkerd-server"
-SERVED = {80: HTTP_PORT, STREAM_PORT: STREAM_PORT}
+SERVED = {objects.SERVICE_PORT: HTTP_PORT, STREAM_PORT: STREAM_PORT}
 
 
 def install(cluster, report):
@@ -46,14 +46,14 @@ def start_istio(cluster, report):
         report.check(said["mesh"] == "istio", f"{name}: weir pods says captured, istio", said)
 
 
-def first_answer(load):
-    """The first request may have met a proxy that did not listen yet; what the server saw of the newest one."""
-    return wait_until(lambda: load.stats()["last"].get("via"), f"{load.name}: an answer that came through proxies", 120, 1)
+def first_answer(load, via):
+    """The first requests may have met a proxy that did not listen yet."""
+    wait_until(lambda: load.stats()["last"].get("via") == via, f"{load.name}: an answer that came via {via}", 120, 1)
 
 
 def through_envoys(cluster, report):
     load = Load(cluster, ISTIO_CLIENT)
-    first_answer(load)
+    first_answer(load, "client-outbound, server-inbound")
     last = load.stats()["last"]
     server = cluster.pod(SHOP, ISTIO_SERVER)["status"]["podIP"]
     report.check(last["via"] == "client-outbound, server-inbound", f"a request to the ClusterIP passes both Envoys: via {last['via']}")

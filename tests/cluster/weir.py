@@ -14,6 +14,7 @@ CHART = ROOT / "deploy" / "helm" / "weir"
 NAMESPACE, RELEASE = "weir-system", "weir"
 DAEMONSET = f"daemonset/{RELEASE}"
 REPOSITORY, FIRST, SECOND = "localhost/weir", "first", "second"
+COUNTED = (("opened", "connections_opened"), ("sent", "sent_bytes"), ("received", "received_bytes"))
 IMAGES = (f"{REPOSITORY}:{FIRST}", f"{REPOSITORY}:{SECOND}")
 
 
@@ -81,5 +82,4 @@ class Weir:
     def tcp(self, workload, metrics=None, **labels):
         """What weir counted of a workload's connections: opened, sent, received."""
         metrics = metrics or self.metrics()
-        return {name: int(total(metrics, f"weir_tcp_{series}_total", workload=workload, **labels)) for name, series in (
-            ("opened", "connections_opened"), ("sent", "sent_bytes"), ("received", "received_bytes"))}
+        return {name: int(total(metrics, f"weir_tcp_{series}_total", workload=workload, **labels)) for name, series in COUNTED}

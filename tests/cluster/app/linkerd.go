@@ -11,7 +11,10 @@ import (
 	"time"
 )
 
-const notValidated = exitStatus(95) // Linkerd's repair controller looks for it
+const (
+	inboundPort  = 4143
+	notValidated = exitStatus(95) // Linkerd's repair controller looks for it
+)
 
 // linkerdProxy stands in for linkerd2-proxy, which no package registry has: the same listeners, and the same question
 // about each accepted connection; then bytes, without TLS, policy or protocol detection.
@@ -54,6 +57,9 @@ func forwardOne(direction string, conn net.Conn) error {
 	dialled, err := originalDst(conn)
 	if err != nil {
 		return fmt.Errorf("no original destination: %w", err)
+	}
+	if dialled.Port() == inboundPort { // a probe of kubelet's, or a proxy that knows us: to dial it would never end
+		return fmt.Errorf("inbound connection must not target port %d", inboundPort)
 	}
 	onward, err := net.DialTimeout("tcp", dialled.String(), patience)
 	if err != nil {
