@@ -22,6 +22,13 @@ NODE_NAME, NODE_ADDRESS = "node", "10.0.2.15"
 SERVICES = "10.96.0.0/16"
 # Who may come with a token: name, user, groups.
 TOKENS = (("admin", "admin", "system:masters"), ("node", f"system:node:{NODE_NAME}", "system:nodes"), ("kube-proxy", "system:kube-proxy", ""))
+AUDIT_POLICY = """apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Metadata, users: ["system:serviceaccount:weir-system:weir"]}
+  - {level: None}
+"""
 KUBECONFIG = """apiVersion: v1
 kind: Config
 clusters: [{{name: test, cluster: {{server: "https://{host}:{port}", certificate-authority: {ca}}}}}]
@@ -65,6 +72,9 @@ class ControlPlane:
         self.tokens = {name: secrets.token_hex(16) for name, _, _ in TOKENS}
         self._make_certificates()
         self._make_tokens()
+        # What weir's agent asks; nobody else is written down.
+        self.audit_log = folder / "audit.log"
+        (self.secrets / "audit.yaml").write_text(AUDIT_POLICY)
         self.kubeconfig = self.write_kubeconfig("admin", "127.0.0.1", self.secrets / "ca.crt")
         self.etcd, self.api, self.others = self._programs()
 
@@ -114,7 +124,8 @@ class ControlPlane:
                     f"--tls-private-key-file={here / 'server.key'}", f"--client-ca-file={here / 'ca.crt'}", f"--token-auth-file={here / 'tokens.csv'}",
                     f"--kubelet-client-certificate={here / 'kubelet-client.crt'}", f"--kubelet-client-key={here / 'kubelet-client.key'}",
                     "--authorization-mode=Node,RBAC", "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={accounts}",
-                    f"--service-account-signing-key-file={accounts}", f"--service-cluster-ip-range={SERVICES}", "--allow-privileged=true"),
+                    f"--service-account-signing-key-file={accounts}", f"--service-cluster-ip-range={SERVICES}",
+                    f"--audit-policy-file={here / 'audit.yaml'}", f"--audit-log-path={self.audit_log}", "--allow-privileged=true"),
             [Program(self.folder, "kube-controller-manager", *client, f"--service-account-private-key-file={accounts}",
                      f"--root-ca-file={here / 'ca.crt'}", "--use-service-account-credentials=true"),
              Program(self.folder, "kube-scheduler", *client)])
