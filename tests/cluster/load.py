@@ -13,7 +13,6 @@ class Load:
 
     def __init__(self, cluster, name):
         self.cluster, self.name = cluster, name
-        self.mark = None
 
     def ask(self, what):
         """Tells the application to pause or resume; its books."""
@@ -24,15 +23,15 @@ class Load:
 
     def begin(self):
         """From here on, what fails is looked at."""
-        self.mark = self.stats()
+        self.cluster.marks[self.name] = self.stats()
 
     def since(self):
         """(requests done, lines streamed, failures) since begin()."""
-        if self.mark is None:
+        if self.name not in self.cluster.marks:
             raise LabError(f"{self.name}: since() without begin()")
-        now = self.stats()
-        failed = sum(now[kind]["failed"] - self.mark[kind]["failed"] for kind in ("requests", "streams"))
-        return (now["requests"]["done"] - self.mark["requests"]["done"], now["streams"]["done"] - self.mark["streams"]["done"],
+        mark, now = self.cluster.marks[self.name], self.stats()
+        failed = sum(now[kind]["failed"] - mark[kind]["failed"] for kind in ("requests", "streams"))
+        return (now["requests"]["done"] - mark["requests"]["done"], now["streams"]["done"] - mark["streams"]["done"],
                 now["failures"][-failed:] if failed else [])
 
     def check(self, report, while_what):

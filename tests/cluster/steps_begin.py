@@ -24,7 +24,7 @@ def boot(cluster, report):
 
 def plain(cluster, report):
     """A database outside the mesh, and a pod that reaches it through kube-proxy: the cluster's own network works."""
-    asks = objects.pod("asker", objects.app("pause"), inits=[objects.app("dial", f"{objects.DATABASE_ADDRESS}:{objects.DATABASE_PORT}", name="dial")])
+    asks = objects.pod("asker", objects.app("pause"), inits=[objects.app("dial", f"{objects.DATABASE_ADDRESS}:{objects.DATABASE_PORT}", "--wait", name="dial")])
     cluster.apply(objects.namespace(SHOP), *objects.database())
     cluster.wait_pod(SHOP, "database")
     cluster.apply(deployment("asker", asks))

@@ -162,7 +162,7 @@ def uninstall(cluster, report):
     report.check(not left, "nothing of weir is left on the node", left)
     report.check(all("weir-cni" not in plugins for plugins in chain(cluster).values()), f"the CNI chain is the primary plugin's own: {chain(cluster)}")
     cluster.apply(deployment("after", objects.pod("after", objects.app("pause"), inits=[
-        objects.app("dial", f"{objects.DATABASE_ADDRESS}:{objects.DATABASE_PORT}", name="dial")])))
+        objects.app("dial", f"{objects.DATABASE_ADDRESS}:{objects.DATABASE_PORT}", "--wait", name="dial")])))
     said = container_status(cluster.wait_pod(SHOP, "after"), "dial")["state"]["terminated"]["message"]
     report.check(said == "connected", f"pods start as before weir; a connection to the database: {said}")
 
