@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/reconcile.h"
 
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/apply.h"
-#include "agent/identity.h"
-#include "agent/map.h"
+#include "agent/claim.h"
+#include "agent/leftover.h"
 #include "agent/netns.h"
 #include "agent/takeover.h"
 #include "agent/virtual.h"
-#include "agent/workload.h"
 #include "base/buf.h"
-#include "base/inet.h"
 #include "base/log.h"
-#include "maps/link.h"
 
 /*
  * A pod file that is replaced may be absent for a moment, and an agent that forgot its pod in that
@@ -55,29 +51,6 @@ void reconciler_watch(struct reconciler *r, struct loop *loop, void (*changed)(v
 	r->changed_ctx = ctx;
 }
 
-static void managed_clear(struct managed *m)
-{
-	char **strings[] = { &m->namespace,	&m->name,  &m->uid,    &m->node, &m->workload,
-			     &m->workload_kind, &m->netns, &m->cgroup, &m->file, &m->ips };
-
-	for (size_t i = 0; i < ARRAY_SIZE(strings); i++) {
-		free(*strings[i]);
-		*strings[i] = NULL;
-	}
-	free(m->addrs);
-	m->addrs = NULL;
-	policy_free(m->policy);
-	m->policy = NULL;
-}
-
-static void managed_free(struct managed *m)
-{
-	managed_clear(m);
-	links_unfollow(&m->watch);
-	free(m->reason);
-	free(m);
-}
-
 void reconciler_free(struct reconciler *r)
 {
 	if (!r)
@@ -90,11 +63,6 @@ void reconciler_free(struct reconciler *r)
 	}
 	identity_free(r->identity);
 	free(r);
-}
-
-char *managed_key(const struct managed *m)
-{
-	return xasprintf("%s/%s", m->namespace, m->name);
 }
 
 static struct managed *find_managed(struct reconciler *r, const struct pod *pod)
@@ -112,16 +80,6 @@ static struct managed *find_managed(struct reconciler *r, const struct pod *pod)
 	m->next = r->pods;
 	r->pods = m;
 	return m;
-}
-
-static char *list_ips(const struct pod *pod)
-{
-	_cleanup_buf_ struct buf b = { 0 };
-	char text[INET_TEXT];
-
-	for (size_t i = 0; i < pod->n_ips; i++)
-		buf_printf(&b, "%s%s", i ? "," : "", inet_format(pod->ips[i].ip, text));
-	return xstrdup(buf_text(&b));
 }
 
 static const struct namespace *find_namespace(const struct source *s, const char *name)
@@ -152,22 +110,7 @@ static void refresh(struct reconciler *r, struct managed *m, const struct pod *p
 	struct policy_options options = r->options;
 	uint32_t before = m->policy ? policy_generation(m->policy) : 0;
 
-	managed_clear(m);
-	m->namespace = xstrdup(pod->namespace);
-	m->name = xstrdup(pod->name);
-	m->uid = xstrdup(pod->uid);
-	m->node = xstrdup(pod->node_name ?: "");
-	pod_workload(pod, &m->workload, &m->workload_kind);
-	m->netns = TAKE_PTR(place->netns);
-	m->cgroup = TAKE_PTR(place->cgroup);
-	m->how = place->how;
-	m->file = xstrdup(file->name);
-	m->api = file->api;
-	m->ips = list_ips(pod);
-	m->n_addrs = pod->n_ips;
-	m->addrs = xcalloc(pod->n_ips, sizeof(*m->addrs));
-	if (pod->n_ips)
-		memcpy(m->addrs, pod->ips, pod->n_ips * sizeof(*m->addrs));
+	managed_take(m, pod, file, place);
 	if (namespace) {
 		options.namespace_annotations = &namespace->annotations;
 		options.namespace_labels = &namespace->labels;
@@ -180,141 +123,6 @@ static void refresh(struct reconciler *r, struct managed *m, const struct pod *p
 	m->present = true;
 	m->missing_since = 0;
 	source_watch(r->source, m->netns);
-}
-
-/* Logs a change of state, once. Takes reason. */
-static void set_state(struct managed *m, enum policy_state state, char *reason)
-{
-	bool same = m->reason && m->state == state && !strcmp(m->reason, reason);
-	_cleanup_free_ char *key = managed_key(m);
-
-	free(m->reason);
-	m->reason = reason;
-	m->state = state;
-	if (same)
-		return;
-	log_event(state == POLICY_FAILED ? LOG_ERROR : LOG_INFO, "pod", "pod", key, "state",
-		  policy_state_name(state), "mesh", policy_mesh_name(m->policy->mesh), "reason",
-		  reason, "netns", m->netns, NULL);
-	for (size_t i = 0; i < m->policy->n_warnings; i++)
-		log_warn("pod", "pod", key, "warning", m->policy->warnings[i], NULL);
-}
-
-/* Whom to ask about the path. */
-static const char *netns_name(const struct managed *m)
-{
-	return m->how == PLACE_FILE  ? "annotation weir.io/netns"
-	       : m->how == PLACE_CNI ? "the network namespace that CNI ADD named"
-				     : "the network namespace of its processes";
-}
-
-static char *netns_error(const struct managed *m, int err)
-{
-	if (m->how == PLACE_PROCESS && !*m->cgroup)
-		return xstrdup("it has no cgroup on this node yet");
-	if (m->how == PLACE_PROCESS)
-		return xasprintf(
-			err == -EPERM ? "the processes in its cgroup %s cannot be looked "
-					"at: the agent needs hostPID"
-			: err == -EADDRNOTAVAIL
-				? "no process in its cgroup %s has an address of the pod yet"
-				: "no process runs in its cgroup %s yet",
-			m->cgroup);
-	return xasprintf("%s: %s %s", netns_name(m), m->netns,
-			 err == -EMEDIUMTYPE ? "is not a network namespace"
-			 : err == -ENOENT    ? "does not exist"
-					     : strerror(-err));
-}
-
-/* A path that CNI ADD named may be gone from sight; the pod's processes are not. */
-static int open_netns(const struct reconciler *r, struct managed *m)
-{
-	struct discovery_hint hint = { .cookie = m->cookie,
-				       .host_cookie = r->own_cookie,
-				       .ips = m->addrs,
-				       .n_ips = m->n_addrs };
-	int fd = m->how == PLACE_PROCESS ? -ESRCH : netns_open(m->netns), pid, found;
-
-	if (fd >= 0 || m->how == PLACE_FILE || !*m->cgroup || !r->places->discovery)
-		return fd;
-	found = discovery_netns(r->places->discovery, m->cgroup, &hint, &pid);
-	if (found < 0)
-		return m->how == PLACE_PROCESS ? found : fd;
-	free(m->netns);
-	m->netns = xasprintf("/proc/%d/ns/net", pid);
-	m->how = PLACE_PROCESS;
-	return found;
-}
-
-static struct managed *holder_of(const struct reconciler *r, uint64_t cookie,
-				 const struct managed *but)
-{
-	for (struct managed *m = r->pods; m; m = m->next)
-		if (m != but && m->cookie == cookie)
-			return m;
-	return NULL;
-}
-
-/* Of two pods that claim one network namespace the one stays that an earlier agent gave it to. */
-static const struct managed *former_holder(const struct reconciler *r, uint64_t cookie,
-					   const struct managed *but)
-{
-	struct weir_netns key = { .cookie = cookie };
-	struct weir_pod_names names;
-
-	if (bpf_map_lookup_elem(loader_map(r->loader, "weir_pod_names"), &key, &names) < 0)
-		return NULL;
-	for (const struct managed *m = r->pods; m; m = m->next)
-		if (m != but && m->present && !strcmp(m->namespace, names.namespace) &&
-		    !strcmp(m->name, names.name) && !strcmp(m->uid, names.uid) &&
-		    !strcmp(m->netns, names.netns))
-			return m;
-	return NULL;
-}
-
-/*
- * A pod that is gone leaves its network namespace to its successor, the pod of its name, as it is:
- * nothing may pass meanwhile. Another pod has to wait until the first one has been gone for a
- * while.
- */
-static void hand_over(struct reconciler *r, uint64_t cookie, const struct managed *to)
-{
-	struct managed *from = holder_of(r, cookie, to);
-
-	if (!from || from->present || strcmp(from->namespace, to->namespace) ||
-	    strcmp(from->name, to->name))
-		return;
-	from->cookie = 0;
-	from->applied = false;
-}
-
-/* Finds the pod's network namespace: a file descriptor, or -errno with *ret_error. */
-static int find_netns(struct reconciler *r, struct managed *m, uint64_t *ret_cookie,
-		      char **ret_error)
-{
-	_cleanup_close_ int fd = open_netns(r, m);
-	const struct managed *other;
-	uint64_t cookie = 0;
-	int err = fd < 0 ? fd : netns_cookie(fd, &cookie);
-
-	if (err < 0) {
-		*ret_error = netns_error(m, err);
-		return err;
-	}
-	if (cookie == r->own_cookie) {
-		*ret_error = xasprintf("%s: %s is the host's own network namespace", netns_name(m),
-				       m->netns);
-		return -EINVAL;
-	}
-	hand_over(r, cookie, m);
-	other = holder_of(r, cookie, m) ?: former_holder(r, cookie, m);
-	if (other) {
-		*ret_error = xasprintf("%s: %s is the network namespace of pod %s/%s",
-				       netns_name(m), m->netns, other->namespace, other->name);
-		return -EEXIST;
-	}
-	*ret_cookie = cookie;
-	return TAKE_FD(fd);
 }
 
 /* Nobody would take what virtual machines send, once the pod is let go. */
@@ -390,8 +198,9 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 	if (keeps_last_good(r, m, cookie)) {
 		/* its program may be an older agent's */
 		loader_attach_netns(r->loader, netns_fd, cookie);
-		set_state(m, POLICY_FAILED,
-			  xasprintf("%s (the last good policy stays in force)", m->policy->reason));
+		managed_set_state(
+			m, POLICY_FAILED,
+			xasprintf("%s (the last good policy stays in force)", m->policy->reason));
 		return 0;
 	}
 	if (loop_now_ms() < m->retry_ms)
@@ -409,11 +218,11 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 	m->applied = changes >= 0;
 	m->written = changes >= 0;
 	if (error) {
-		set_state(m, POLICY_FAILED, error);
+		managed_set_state(m, POLICY_FAILED, error);
 		return 0;
 	}
 	serve_virtual(m, netns_fd);
-	set_state(m, m->policy->state, xstrdup(m->policy->reason));
+	managed_set_state(m, m->policy->state, xstrdup(m->policy->reason));
 	return changes;
 }
 
@@ -434,11 +243,11 @@ static int without_netns(struct reconciler *r, struct managed *m, char *error)
 		return 0;
 	}
 	if (m->how != PLACE_PROCESS) {
-		set_state(m, POLICY_FAILED, error);
+		managed_set_state(m, POLICY_FAILED, error);
 	} else if (waits) {
-		set_state(m, POLICY_PENDING, error);
+		managed_set_state(m, POLICY_PENDING, error);
 	} else {
-		set_state(m, m->policy->state, xstrdup(m->policy->reason));
+		managed_set_state(m, m->policy->state, xstrdup(m->policy->reason));
 		free(error);
 	}
 	return lost_netns(r, m) ? release(r, m) : 0;
@@ -449,7 +258,7 @@ static int reconcile_pod(struct reconciler *r, struct managed *m)
 	uint64_t cookie = 0;
 	char *error = NULL;
 	int changes = 0;
-	_cleanup_close_ int fd = find_netns(r, m, &cookie, &error);
+	_cleanup_close_ int fd = claim_netns(r, m, &cookie, &error);
 
 	if (fd < 0)
 		return without_netns(r, m, error);
@@ -528,76 +337,6 @@ static int drop_gone(struct reconciler *r, int64_t *again_ms)
 	return changes;
 }
 
-/* What an earlier agent knew and nobody names now. A file that cannot be read may name it. */
-static bool is_stranger(const void *key, const void *value, void *ctx)
-{
-	(void)value;
-	return !holder_of(ctx, ((const struct weir_netns *)key)->cookie, NULL);
-}
-
-static int drop_strangers(struct reconciler *r)
-{
-	_cleanup_free_ uint64_t *links = NULL;
-	size_t n = 0;
-	int changes;
-
-	if (source_incomplete(r->source))
-		return 0;
-	loader_list_netns(r->loader, &links, &n);
-	for (size_t i = 0; i < n; i++)
-		if (!holder_of(r, links[i], NULL))
-			loader_detach_netns(r->loader, links[i]);
-	changes = map_prune(loader_map(r->loader, "weir_pods"), sizeof(struct weir_netns),
-			    sizeof(struct weir_pod), is_stranger, r);
-	map_prune(loader_map(r->loader, "weir_pod_names"), sizeof(struct weir_netns),
-		  sizeof(struct weir_pod_names), is_stranger, r);
-	r->adopted = true;
-	return changes;
-}
-
-/* A table of what is in the pods' networks, and where its keys have the cookie. */
-struct network_map {
-	const char *name;
-	struct desired *desired;
-	size_t cookie_offset;
-	struct reconciler *r;
-};
-
-/* An address that a pod had once may be another pod's now: it is no longer within the first one. */
-static bool is_former(const void *key, const void *value, void *ctx)
-{
-	struct network_map *map = ctx;
-	const struct managed *m;
-	uint64_t cookie;
-
-	(void)value;
-	if (desired_has(map->desired, key))
-		return false;
-	memcpy(&cookie, (const char *)key + map->cookie_offset, sizeof(cookie));
-	m = holder_of(map->r, cookie, NULL);
-	return m ? m->written : !apply_known(map->r->loader, cookie);
-}
-
-static int drop_former(struct reconciler *r)
-{
-	struct network_map maps[] = {
-		{ "weir_local", &r->addresses, offsetof(struct weir_local_addr, netns_cookie), r },
-		{ "weir_links", &r->links.links, offsetof(struct weir_link_key, netns_cookie), r },
-		{ "weir_routes", &r->links.routes, offsetof(struct weir_route_entry, netns_cookie),
-		  r },
-	};
-	int changes = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
-		int n = map_prune(loader_map(r->loader, maps[i].name), maps[i].desired->key_size,
-				  maps[i].desired->value_size, is_former, &maps[i]);
-
-		changes += n > 0 ? n : 0;
-		desired_free(maps[i].desired);
-	}
-	return changes;
-}
-
 /* The earlier of two moments, of which -1 is none. */
 static int64_t sooner(int64_t a_ms, int64_t b_ms)
 {
@@ -652,8 +391,8 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 		retry_soon(r, &again_ms);
 	changes += gone;
 	if (!r->adopted)
-		changes += drop_strangers(r);
-	changes += drop_former(r);
+		changes += leftover_strangers(r);
+	changes += leftover_former(r);
 	if (changes) {
 		err = apply_prune(r->loader);
 		if (err < 0)

@@ -9,37 +9,10 @@
 #include "agent/identity.h"
 #include "agent/links.h"
 #include "agent/loader.h"
+#include "agent/managed.h"
 #include "agent/map.h"
 #include "agent/names.h"
-#include "agent/place.h"
-#include "agent/policy.h"
 #include "agent/source.h"
-
-/* A pod of this node, from its first sight until its network namespace is let go. */
-struct managed {
-	struct managed *next;
-	char *namespace, *name, *uid, *node;
-	char *workload, *workload_kind;
-	char *netns, *cgroup; /* as struct place has them */
-	enum place_how how; /* it was found */
-	char *file; /* where it was read */
-	bool api; /* that is the API */
-	char *ips; /* for people */
-	struct weir_addr *addrs; /* the same: those of its status */
-	size_t n_addrs;
-	struct policy *policy; /* of its newest object */
-	uint64_t cookie; /* 0: its network namespace has not been found */
-	enum policy_state state;
-	char *reason;
-	bool applied; /* what the maps hold is of this pod */
-	bool written; /* in this run: its addresses are all desired ones */
-	bool present; /* in the newest scan */
-	struct links_watch watch; /* of its network namespace, if the policy names interfaces */
-	bool plain; /* its namespace has none of the rules that virtual machines need */
-	int64_t retry_ms; /* not before this moment; 0: at once */
-	int64_t young_until_ms; /* the runtime is still making its network; 0: not so */
-	int64_t missing_since; /* ms; 0: not missing */
-};
 
 struct reconciler {
 	struct loader *loader;
@@ -81,8 +54,5 @@ int reconcile_sandbox(struct reconciler *r, const struct sandbox *sandbox,
 
 /* Is a pod's capture in force in the kernel, its inbound steering included? */
 bool reconciler_in_force(const struct reconciler *r, const struct managed *m);
-
-/* ns/name, for logs; the caller's. */
-char *managed_key(const struct managed *m);
 
 #endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/managed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/workload.h"
+#include "base/buf.h"
+#include "base/inet.h"
+#include "base/log.h"
+
+static void managed_clear(struct managed *m)
+{
+	char **strings[] = { &m->namespace,	&m->name,  &m->uid,    &m->node, &m->workload,
+			     &m->workload_kind, &m->netns, &m->cgroup, &m->file, &m->ips };
+
+	for (size_t i = 0; i < ARRAY_SIZE(strings); i++) {
+		free(*strings[i]);
+		*strings[i] = NULL;
+	}
+	free(m->addrs);
+	m->addrs = NULL;
+	policy_free(m->policy);
+	m->policy = NULL;
+}
+
+void managed_free(struct managed *m)
+{
+	managed_clear(m);
+	links_unfollow(&m->watch);
+	free(m->reason);
+	free(m);
+}
+
+char *managed_key(const struct managed *m)
+{
+	return xasprintf("%s/%s", m->namespace, m->name);
+}
+
+static char *list_ips(const struct pod *pod)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	char text[INET_TEXT];
+
+	for (size_t i = 0; i < pod->n_ips; i++)
+		buf_printf(&b, "%s%s", i ? "," : "", inet_format(pod->ips[i].ip, text));
+	return xstrdup(buf_text(&b));
+}
+
+void managed_take(struct managed *m, const struct pod *pod, const struct source_file *file,
+		  struct place *place)
+{
+	managed_clear(m);
+	m->namespace = xstrdup(pod->namespace);
+	m->name = xstrdup(pod->name);
+	m->uid = xstrdup(pod->uid);
+	m->node = xstrdup(pod->node_name ?: "");
+	pod_workload(pod, &m->workload, &m->workload_kind);
+	m->netns = TAKE_PTR(place->netns);
+	m->cgroup = TAKE_PTR(place->cgroup);
+	m->how = place->how;
+	m->file = xstrdup(file->name);
+	m->api = file->api;
+	m->ips = list_ips(pod);
+	m->n_addrs = pod->n_ips;
+	m->addrs = xcalloc(pod->n_ips, sizeof(*m->addrs));
+	if (pod->n_ips)
+		memcpy(m->addrs, pod->ips, pod->n_ips * sizeof(*m->addrs));
+}
+
+void managed_set_state(struct managed *m, enum policy_state state, char *reason)
+{
+	bool same = m->reason && m->state == state && !strcmp(m->reason, reason);
+	_cleanup_free_ char *key = managed_key(m);
+
+	free(m->reason);
+	m->reason = reason;
+	m->state = state;
+	if (same)
+		return;
+	log_event(state == POLICY_FAILED ? LOG_ERROR : LOG_INFO, "pod", "pod", key, "state",
+		  policy_state_name(state), "mesh", policy_mesh_name(m->policy->mesh), "reason",
+		  reason, "netns", m->netns, NULL);
+	for (size_t i = 0; i < m->policy->n_warnings; i++)
+		log_warn("pod", "pod", key, "warning", m->policy->warnings[i], NULL);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the agent knows of one pod of this node: its object, where it runs, what is in force. */
+#ifndef WEIR_AGENT_MANAGED_H
+#define WEIR_AGENT_MANAGED_H
+
+#include "agent/links.h"
+#include "agent/place.h"
+#include "agent/policy.h"
+#include "agent/source.h"
+
+/* A pod of this node, from its first sight until its network namespace is let go. */
+struct managed {
+	struct managed *next;
+	char *namespace, *name, *uid, *node;
+	char *workload, *workload_kind;
+	char *netns, *cgroup; /* as struct place has them */
+	enum place_how how; /* it was found */
+	char *file; /* where it was read */
+	bool api; /* that is the API */
+	char *ips; /* for people */
+	struct weir_addr *addrs; /* the same: those of its status */
+	size_t n_addrs;
+	struct policy *policy; /* of its newest object */
+	uint64_t cookie; /* 0: its network namespace has not been found */
+	enum policy_state state;
+	char *reason;
+	bool applied; /* what the maps hold is of this pod */
+	bool written; /* in this run: its addresses are all desired ones */
+	bool present; /* in the newest scan */
+	struct links_watch watch; /* of its network namespace, if the policy names interfaces */
+	bool plain; /* its namespace has none of the rules that virtual machines need */
+	int64_t retry_ms; /* not before this moment; 0: at once */
+	int64_t young_until_ms; /* the runtime is still making its network; 0: not so */
+	int64_t missing_since; /* ms; 0: not missing */
+};
+
+/* What the object and the place say replaces what they said before. Takes place's strings. */
+void managed_take(struct managed *m, const struct pod *pod, const struct source_file *file,
+		  struct place *place);
+void managed_free(struct managed *m);
+
+/* Logs a change of state, once. Takes reason. */
+void managed_set_state(struct managed *m, enum policy_state state, char *reason);
+/* ns/name, for logs; the caller's. */
+char *managed_key(const struct managed *m);
+
+#endif
