@@ -49,6 +49,7 @@ struct loader {
 	bool made[ARRAY_SIZE(hooks)]; /* by this process, not adopted */
 	struct bpf_link *fold;
 	struct bpf_link *adopt;
+	struct bpf_link *set_state; /* NULL unless a found connection needs it */
 	uint64_t *fresh; /* cookies whose link already runs this agent's program */
 	size_t n_fresh;
 };
@@ -281,6 +282,36 @@ static int pin_fold(struct loader *l)
 	return bpf_link__pin(l->fold, path);
 }
 
+static uint64_t read_counter(const struct loader *l, uint32_t index)
+{
+	uint64_t value = 0;
+
+	bpf_map_lookup_elem(bpf_map__fd(l->skel->maps.weir_counters), &index, &value);
+	return value;
+}
+
+/* An earlier agent's link gives way to one that runs this agent's program; it can not be updated.
+ */
+static int watch_states(struct loader *l)
+{
+	_cleanup_free_ char *path = xasprintf("%s/links/set_state", l->bpf_dir);
+	uint32_t index = WEIR_COUNTER_STATES_WATCHED;
+	uint64_t one = 1;
+	int err;
+
+	if (l->set_state)
+		return 0;
+	l->set_state = bpf_program__attach(l->skel->progs.weir_set_state);
+	if (!l->set_state)
+		return -errno;
+	unlink(path);
+	err = bpf_link__pin(l->set_state, path);
+	if (!err && bpf_map_update_elem(bpf_map__fd(l->skel->maps.weir_counters), &index, &one,
+					BPF_ANY) < 0)
+		err = -errno;
+	return err;
+}
+
 static int attach_iterators(struct loader *l, char **ret_error)
 {
 	union bpf_iter_link_info info = { .map.map_fd = bpf_map__fd(l->skel->maps.weir_conns) };
@@ -290,7 +321,8 @@ static int attach_iterators(struct loader *l, char **ret_error)
 	l->fold = bpf_program__attach_iter(l->skel->progs.weir_fold, &opts);
 	if (l->fold)
 		l->adopt = bpf_program__attach_iter(l->skel->progs.weir_adopt, NULL);
-	if (l->adopt && !pin_fold(l))
+	if (l->adopt && !pin_fold(l) &&
+	    (!read_counter(l, WEIR_COUNTER_STATES_WATCHED) || !watch_states(l)))
 		return 0;
 	*ret_error = xasprintf("cannot attach iterators: %s", strerror(errno));
 	return -errno;
@@ -330,6 +362,7 @@ void loader_free(struct loader *l)
 		return;
 	bpf_link__destroy(l->fold);
 	bpf_link__destroy(l->adopt);
+	bpf_link__destroy(l->set_state);
 	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
 		bpf_link__destroy(l->links[i]);
 	weir_bpf__destroy(l->skel);
@@ -420,13 +453,20 @@ int loader_fold(const struct loader *l)
 
 static int adopt_here(void *ctx)
 {
-	return run_iterator(ctx);
+	struct loader *l = ctx;
+	uint64_t before = read_counter(l, WEIR_COUNTER_UNWATCHED);
+	int err = run_iterator(l->adopt);
+
+	if (err || read_counter(l, WEIR_COUNTER_UNWATCHED) == before)
+		return err;
+	err = watch_states(l);
+	return err ?: run_iterator(l->adopt);
 }
 
 /* iter/tcp walks the network namespace of whoever creates the iterator. */
-int loader_adopt(const struct loader *l, int netns_fd)
+int loader_adopt(struct loader *l, int netns_fd)
 {
-	return netns_call(netns_fd, adopt_here, l->adopt);
+	return netns_call(netns_fd, adopt_here, l);
 }
 
 static char *netns_path(const struct loader *l, uint64_t cookie)

@@ -41,7 +41,7 @@ void loader_each_hook(const struct loader *loader,
 /* Folds what live connections have counted into weir_flows. */
 int loader_fold(const struct loader *loader);
 /* Finds the proxy's listeners and the connections that exist in this network namespace. */
-int loader_adopt(const struct loader *loader, int netns_fd);
+int loader_adopt(struct loader *loader, int netns_fd);
 
 /* Steers inbound SYNs of that namespace; idempotent. */
 int loader_attach_netns(struct loader *loader, int netns_fd, uint64_t cookie);

@@ -4,6 +4,7 @@
  * weir_fold: at each scrape, folds what live connections have counted into their flows.
  * weir_adopt: in the network namespace of a pod that has just become known, finds the proxy's
  * listeners and the connections that were there before. Neither copies anything to user space.
+ * And weir_set_state, for what weir_adopt has found on older kernels.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -81,5 +82,26 @@ int weir_adopt(struct bpf_iter__tcp *ctx)
 	tp = bpf_skc_to_tcp_sock(skc);
 	if (tp)
 		adopt_connection(skc, tp, pod, cookie);
+	return 0;
+}
+
+/*
+ * The end of a connection that was found, on kernels before 6.12: sockops is not told of it. Runs
+ * at every change of state of every TCP socket of the machine, so it is attached only when there
+ * is such a connection.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int weir_set_state(unsigned long long *ctx) /* sk, oldstate, newstate */
+{
+	struct sock *sk = (void *)ctx[0];
+	struct weir_conn *conn;
+	struct tcp_sock *tp;
+
+	if ((int)ctx[2] != BPF_TCP_CLOSE)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	conn = tp ? bpf_sk_storage_get(&weir_conns, sk, 0, 0) : 0;
+	if (conn && (conn->flags & WEIR_CONN_OPENED) && (conn->flags & WEIR_CONN_FOUND))
+		account_closed(conn, tp, (int)ctx[1]);
 	return 0;
 }

@@ -260,6 +260,14 @@ static const struct {
 #include "exporter/metrics.def"
 };
 
+static const struct {
+	const char *title;
+	const char *text;
+} notes[] = {
+#define METRIC_NOTE(title, text) { title, text },
+#include "exporter/metrics.def"
+};
+
 void metrics_markdown(struct buf *out)
 {
 	enum table_id last = TABLE_MAX;
@@ -279,4 +287,7 @@ void metrics_markdown(struct buf *out)
 		buf_printf(out, "| `%s` | %s | %s |\n", f->name,
 			   text_type_name(kind_types[f->kind], RENDER_TEXT), f->help);
 	}
+	buf_str(out, "\n# What is counted exactly\n");
+	for (size_t i = 0; i < ARRAY_SIZE(notes); i++)
+		buf_printf(out, "\n## %s\n\n%s\n", notes[i].title, notes[i].text);
 }

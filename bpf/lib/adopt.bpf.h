@@ -82,14 +82,25 @@ static __always_inline int adopt_is_established(struct sock_common *skc)
 }
 
 /*
- * The iterator holds the socket's lock, so nothing moves. What it has counted so far is taken for
- * folded. Its end is heard of by sockops where an iterator can ask for that, else by
- * inet_sock_set_state.
+ * Will its end be heard of? By sockops where an iterator can ask for that; else by a tracepoint
+ * (weir_set_state), which the agent attaches when the first connection needs it.
  */
+static __always_inline int adopt_watch(struct sock_common *skc, struct tcp_sock *tp)
+{
+	int flags = tp->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG;
+
+	if (!bpf_setsockopt(skc, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags)) ||
+	    stats_read(WEIR_COUNTER_STATES_WATCHED))
+		return 1;
+	stats_count(WEIR_COUNTER_UNWATCHED);
+	return 0;
+}
+
+/* The iterator holds the socket's lock, so nothing moves. What it has counted so far is taken for
+ * folded. */
 static __always_inline void adopt_connection(struct sock_common *skc, struct tcp_sock *tp,
 					     const struct weir_pod *pod, __u64 cookie)
 {
-	int flags = tp->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG;
 	struct weir_endpoint local = {}, remote = {};
 	struct weir_flow_key key = {};
 	struct weir_flow *flow;
@@ -103,6 +114,8 @@ static __always_inline void adopt_connection(struct sock_common *skc, struct tcp
 	adopt_remote(skc, &remote);
 	active = adopt_is_active(tp, &local, &remote);
 	if (!adopt_flow(&key, tp, pod, cookie, active, &local, &remote))
+		return;
+	if (!adopt_watch(skc, tp))
 		return;
 	conn = bpf_sk_storage_get(&weir_conns, skc, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!conn) {
@@ -121,7 +134,6 @@ static __always_inline void adopt_connection(struct sock_common *skc, struct tcp
 	flow = account_flow(&conn->flow);
 	if (flow)
 		__sync_fetch_and_add(&flow->found, 1);
-	bpf_setsockopt(skc, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
 }
 
 #endif
