@@ -8,6 +8,8 @@
 # make check-cluster    the same in a real Kubernetes
 # make bench    the benchmarks
 # make install  DESTDIR= PREFIX=/usr
+# make deb      a Debian package in build/
+# make cross-arm64      the same for another machine, in build/cross/arm64
 
 VERSION := 0.1.0
 PREFIX  ?= /usr
@@ -24,8 +26,9 @@ SETUP := $(B)/.setup
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ALL_CFLAGS = -std=gnu11 $(WARN) -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -I. -I$(B) $(CFLAGS)
-BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -I. \
-	     -I/usr/include/$(shell $(CC) -dumpmachine)
+# Kernel headers of the machine that is built for: <asm/types.h> differs.
+BPF_SYSINCLUDE ?= /usr/include/$(shell $(CC) -dumpmachine)
+BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -I. -I$(BPF_SYSINCLUDE)
 LIBS    := -lncursesw -ltinfo -lbpf -lelf -lz -ljansson -lmicrohttpd -lcurl -lyajl -lyaml -lmnl
 
 # Everything that attaches to kubepods and lives once, what is loaded once for each pod, and what a
@@ -50,7 +53,7 @@ PURE := $(sort $(READERS) $(filter agent/workload.c agent/peers.c agent/cgroup_n
 	$(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI)))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all demo check fuzz check-cluster check-unit check-style diff bench install clean clean-lab docs
+.PHONY: all demo check fuzz check-cluster check-unit check-style diff bench install deb cross-arm64 clean clean-lab docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -86,7 +89,8 @@ $(B)/%.o: %.c $(B)/weir.skel.h $(B)/netns.skel.h $(B)/conns.skel.h | $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+# What is built for other machines (scripts/cross) is none of this build's.
+-include $(shell find $(B) -path $(B)/cross -prune -o -type f -name '*.d' -print 2>/dev/null)
 
 $(B)/weir: $(call obj,$(BASE) $(AGENT) $(EXPO) $(CLI) cli/cni_request.c)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -154,6 +158,7 @@ tests: all $(B)/tests/probe $(B)/tests/policy-dump $(B)/metrics-doc $(UNIT_BINS)
 check: tests $(FUZZ)
 	-@scripts/fetch-envoy > /dev/null
 	-@scripts/fetch-cni > /dev/null
+	-@scripts/kube-build helm > /dev/null
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/check
 
 fuzz: $(FUZZ)
@@ -187,6 +192,12 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|@PREFIX@|$(PREFIX)|g' deploy/systemd/weir.service.in \
 		> $(DESTDIR)$(PREFIX)/lib/systemd/system/weir.service
+
+deb: all
+	scripts/deb $(VERSION)
+
+cross-arm64: $(SETUP)
+	scripts/cross arm64
 
 clean-lab:
 	PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests $(PYTHON) -m lab clean

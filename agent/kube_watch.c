@@ -417,7 +417,7 @@ static char *watch_path(const struct kube_watch *w, const char *selector, int64_
 
 static char *selector(const struct kube_watch *w)
 {
-	_cleanup_free_ char *node = kube_escape(w->options.node_name), *fields = NULL;
+	_cleanup_free_ char *node = kube_escape(w->options.node_name);
 	const char *format = w->resource->selector;
 	const char *at = format ? strstr(format, "%s") : NULL;
 

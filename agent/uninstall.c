@@ -68,7 +68,7 @@ static void on_done(void *ctx, const struct kube_result *result)
 		log_warn(
 			"kubernetes", "error", result->error, "effect",
 			"an uninstallation will not be noticed; the Role lacks {apiGroups: [apps], "
-			"resources: [daemonsets], verbs: [get, list, watch]}",
+			"resources: [daemonsets], verbs: [watch]}",
 			NULL);
 	u->refused = refused;
 	loop_arm(u->timer, refused ? REFUSED_MS : AGAIN_MS);

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chart with every combination of values in use: lint, strict validation, the options that it passes, the rights that it asks for."""
+
+import itertools
+import json
+import os
+import subprocess
+import time
+
+import pytest
+import yaml
+
+from lab import kubernetes
+from lab.apiserver import ApiServer
+from lab.command import BUILD, ROOT, WEIR, wait_until
+from test_kube_events import add, events_of, wrong_pod
+
+HELM = BUILD / "kube" / "bin" / "helm"
+CHART, VALUES = ROOT / "deploy" / "helm" / "weir", ROOT / "deploy" / "helm" / "values"
+# Each file alone, each platform with each way of watching metrics, and the oldest Kubernetes.
+PLATFORMS = ("gke", "k3s", "openshift", "linkerd-cni")
+OTHERS = sorted(path.stem for path in VALUES.glob("*.yaml") if path.stem not in PLATFORMS)
+COMBINATIONS = [(), *((name,) for name in (*PLATFORMS, *OTHERS)), *itertools.product(PLATFORMS, OTHERS)]
+# What the chart makes that Kubernetes itself does not know.
+OPERATOR = ("PodMonitor", "ServiceMonitor")
+
+pytestmark = pytest.mark.skipif(not HELM.exists(), reason="helm is not built: scripts/kube-build helm (needs Go)")
+
+
+def helm(*argv):
+    done = subprocess.run([HELM, *map(str, argv)], capture_output=True, text=True, timeout=60, env={**os.environ, "HELM_CACHE_HOME": "/nonexistent"})
+    return done.returncode, done.stdout, done.stderr
+
+
+def files(combination):
+    return [f"--values={VALUES / name}.yaml" for name in combination]
+
+
+def render(combination, *more):
+    status, out, err = helm("template", "weir", CHART, "--namespace=weir-system", *files(combination), *more)
+    assert status == 0, err
+    return [item for item in yaml.safe_load_all(out) if item]
+
+
+def one(items, kind, name=None):
+    found = [item for item in items if item["kind"] == kind and name in (None, item["metadata"]["name"])]
+    assert len(found) == 1, f"{kind} {name}: {len(found)}"
+    return found[0]
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda names: "+".join(names) or "defaults")
+def test_renders_and_fits_together(combination):
+    """Lint is content; each mount has its volume, the labels select the pods, and every option is one that weir has."""
+    status, out, err = helm("lint", "--strict", "--quiet", CHART, *files(combination))
+    assert status == 0, out + err
+    for version in ("1.25.0", "1.34.0"):
+        items = render(combination, f"--kube-version={version}")
+        names = [(item["kind"], item["metadata"]["name"]) for item in items]
+        assert len(names) == len(set(names)), names
+        daemonset = one(items, "DaemonSet")
+        template, spec = daemonset["spec"]["template"], daemonset["spec"]["template"]["spec"]
+        assert daemonset["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+        assert spec["serviceAccountName"] == one(items, "ServiceAccount")["metadata"]["name"]
+        volumes = [volume["name"] for volume in spec["volumes"]]
+        used = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
+        assert len(volumes) == len(set(volumes)) and set(volumes) == used
+        for container in spec["containers"]:
+            assert not container["securityContext"]["privileged"]
+            accepts(container["args"])
+
+
+def accepts(args):
+    """argp reads options in their order, so --help at the end is reached only if all before it are known and well-formed."""
+    done = subprocess.run([WEIR, *args, "--help"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and "Usage:" in done.stdout, f"weir {' '.join(args)}: {done.stderr}"
+
+
+@pytest.mark.parametrize("wrong", ["mesh=both", "image.tags=x", "metrics.port=0", "cni.agentAway=maybe", "hostPaths.bpf=relative", "extraArgs={agent}"])
+def test_wrong_values_are_refused(wrong):
+    status, _, err = helm("template", "weir", CHART, "--set", wrong)
+    assert status != 0 and "values don't meet the specifications" in err, err
+
+
+def test_every_value_has_a_schema():
+    """additionalProperties is false everywhere that the chart has keys of its own, so a misspelt one is refused."""
+    schema, values = json.loads((CHART / "values.schema.json").read_text()), yaml.safe_load((CHART / "values.yaml").read_text())
+
+    def walk(at, node, path):
+        for key, value in at.items():
+            assert key in node["properties"], f"{path}{key} is in no schema"
+            below = node["properties"][key]
+            if isinstance(value, dict) and value and "properties" in below:
+                assert below.get("additionalProperties") is False, f"{path}{key}"
+                walk(value, below, f"{path}{key}.")
+
+    walk(values, schema, "")
+
+
+def test_manifests_are_the_charts():
+    done = subprocess.run(["scripts/render-manifests", "--check"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"run scripts/render-manifests: {done.stdout}{done.stderr}"
+
+
+def test_linkerds_names():
+    """What `linkerd check --linkerd-cni-enabled` looks for."""
+    items = render(("linkerd-cni",), "--namespace=linkerd-cni")
+    one(items, "ConfigMap", "linkerd-cni-config")
+    for kind in ("ClusterRole", "ClusterRoleBinding", "ServiceAccount", "DaemonSet"):
+        assert one(items, kind, "linkerd-cni")["metadata"]["labels"]["linkerd.io/cni-resource"] == "true"
+    binding = one(items, "ClusterRoleBinding")
+    assert binding["roleRef"]["name"] == "linkerd-cni" and binding["subjects"][0]["name"] == "linkerd-cni"
+    assert one(items, "DaemonSet")["spec"]["template"]["metadata"]["labels"]["k8s-app"] == "linkerd-cni"
+
+
+def granted(items):
+    return {(verb, resource, group) for item in items if item["kind"] in ("ClusterRole", "Role") for rule in item["rules"]
+            for verb in rule["verbs"] for resource in rule["resources"] for group in rule["apiGroups"]}
+
+
+def group_of(path):
+    return path.split("/")[2] if path.startswith("/apis/") else ""
+
+
+@pytest.mark.parametrize("peers", ["cluster", "node"])
+def test_rights_are_the_calls_that_are_made(lab, peers):
+    """The role allows each call that the agent makes, and none that it does not make."""
+    with ApiServer(lab.work / "api") as api:
+        wrong = wrong_pod(lab)
+        api.put(wrong.object())
+        lab.agent(f"--kubeconfig={api.kubeconfig()}", "--daemonset=weir-system/weir", f"--peers={peers}")
+        allowed = granted(render((), f"--set=peers={peers}"))
+        # A pod that the watch never tells of is asked for by its name; a wrong one gets an Event.
+        add(lab, wrong)
+        unknown = lab.pod("unknown", mesh="istio")
+        add(lab, unknown)
+
+        def made():
+            return {(request.verb, request.resource, group_of(request.path)) for request in api.log}
+
+        wait_until(lambda: events_of(api, wrong.name), "the Event", 30)
+        deadline = time.monotonic() + 20
+        while made() != allowed and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert made() == allowed, f"allowed and not made: {allowed - made()}; made and not allowed: {made() - allowed}"
+
+
+def test_a_real_api_server_accepts_every_object(lab):
+    """Unknown fields, wrong types and what admission refuses are found by the server's own strict validation."""
+    if kubernetes.missing():
+        pytest.skip(kubernetes.missing())
+    with kubernetes.Kubernetes(lab.work / "kubernetes") as cluster:
+        for namespace in ("weir-system", "linkerd-cni"):
+            cluster.kubectl("create", "namespace", namespace)
+        seen = set()
+        for combination in COMBINATIONS:
+            items = [item for item in render(combination) if item["kind"] not in OPERATOR]
+            text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+            if text not in seen:
+                cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
+            seen.add(text)
