@@ -39,8 +39,8 @@ def deployment(name, pod, namespace=SHOP):
 
 
 def pod(name, *containers, inits=(), annotations=None, **more):
-    """A pod's template; its end is not waited for."""
-    return {"metadata": {"labels": {"app": name}, "annotations": dict(annotations or {})},
+    """A pod's template, of no mesh though its namespace may be of one; its end is not waited for."""
+    return {"metadata": {"labels": {"app": name, "sidecar.istio.io/inject": "false"}, "annotations": dict(annotations or {})},
             "spec": {"containers": list(containers), "initContainers": list(inits), "terminationGracePeriodSeconds": 2,
                      "automountServiceAccountToken": False, "enableServiceLinks": False, "dnsPolicy": "Default", **more}}
 
@@ -75,6 +75,7 @@ def envoy_config(name):
 def inject_istio(template):
     """As Istio 1.27's injector with pilot.cni.enabled and native sidecars: no istio-init, the proxy before the pod's own init containers."""
     pod, name = copy.deepcopy(template), template["metadata"]["labels"]["app"]
+    del pod["metadata"]["labels"]["sidecar.istio.io/inject"]
     pod["metadata"]["labels"].update({"security.istio.io/tlsMode": "istio", "service.istio.io/canonical-name": name,
                                       "service.istio.io/canonical-revision": "latest"})
     pod["metadata"]["annotations"].update({
