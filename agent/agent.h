@@ -40,6 +40,7 @@ struct agent_options {
 	const char *listen_address;
 	const char *telemetry_path;
 	const char *web_config;
+	bool tls; /* tell TLS from plaintext */
 	uint32_t max_flows; /* 0: WEIR_FLOWS_MAX less the reserve */
 };
 

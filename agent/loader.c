@@ -355,6 +355,38 @@ int loader_attach(struct loader *l, const char *cgroup_root, char **ret_error)
 	return err ?: attach_iterators(l, ret_error);
 }
 
+static int watch_tls(struct loader *l, const char *name, struct bpf_program *prog, bool on)
+{
+	_cleanup_free_ char *path = xasprintf("%s/links/%s", l->bpf_dir, name);
+	struct bpf_link *link = open_link(path, prog, cgroup_id(l->cgroup_fd));
+	int err = 0;
+
+	if (!link && on) {
+		link = bpf_program__attach_cgroup(prog, l->cgroup_fd);
+		err = link ? bpf_link__pin(link, path) : -errno;
+	} else if (link && !on) {
+		bpf_link__detach(link);
+		err = bpf_link__unpin(link);
+	}
+	bpf_link__destroy(link); /* the pin holds it */
+	return err;
+}
+
+int loader_watch_tls(struct loader *l, bool on, char **ret_error)
+{
+	uint32_t index = WEIR_COUNTER_TLS_ASKED;
+	uint64_t value = on;
+	int err = watch_tls(l, "tls_in", l->skel->progs.weir_tls_in, on);
+
+	err = err ?: watch_tls(l, "tls_out", l->skel->progs.weir_tls_out, on);
+	if (!err && bpf_map_update_elem(bpf_map__fd(l->skel->maps.weir_counters), &index, &value,
+					BPF_ANY) < 0)
+		err = -errno;
+	if (err)
+		*ret_error = xasprintf("--metrics.tls: %s", strerror(-err));
+	return err;
+}
+
 /* Gives up the handles; what is pinned stays attached. */
 void loader_free(struct loader *l)
 {

@@ -27,6 +27,8 @@ struct loader;
 int loader_open(const char *bpf_dir, uint32_t max_flows, struct loader **ret, char **ret_error);
 /* Attaches at the pods' cgroup, all hooks or none. */
 int loader_attach(struct loader *loader, const char *cgroup_root, char **ret_error);
+/* Has the first payload of each connection looked at, or no longer. After loader_attach(). */
+int loader_watch_tls(struct loader *loader, bool on, char **ret_error);
 /* Attaches again what somebody else has detached; how many hooks that were, or -errno. */
 int loader_repair(struct loader *loader);
 void loader_free(struct loader *loader);

@@ -40,6 +40,7 @@ enum {
 	OPT_PATH,
 	OPT_WEB_CONFIG,
 	OPT_MAX_FLOWS,
+	OPT_TLS,
 	OPT_LOG_LEVEL,
 	OPT_LOG_FORMAT
 };
@@ -77,6 +78,10 @@ static const struct argp_option options[] = {
 	{ "web.config.file", OPT_WEB_CONFIG, "FILE", 0, "not there yet", 0 },
 	{ "metrics.max-flows", OPT_MAX_FLOWS, "N", 0,
 	  "series of connections that have a place of their own, of all workloads together (57344)",
+	  0 },
+	{ "metrics.tls", OPT_TLS, NULL, 0,
+	  "tell TLS from plaintext by the first bytes of a connection; costs something at each "
+	  "packet",
 	  0 },
 	{ "log.level", OPT_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error (info)", 0 },
 	{ "log.format", OPT_LOG_FORMAT, "FORMAT", 0, "logfmt or json (logfmt)", 0 },
@@ -157,6 +162,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_MAX_FLOWS:
 		o->max_flows = parse_count(state, "metrics.max-flows", arg);
+		break;
+	case OPT_TLS:
+		o->tls = true;
 		break;
 	case OPT_LOG_LEVEL:
 		if (log_set_level(arg) < 0)
@@ -493,6 +501,8 @@ static int start(struct agent *agent, char **ret_error)
 		captured_open(&agent->captured, agent->options.state_dir, agent->options.run_dir);
 	if (!err) /* last: whatever fails before leaves nothing attached */
 		err = loader_attach(agent->loader, agent->cgroup_root, ret_error);
+	if (!err)
+		err = loader_watch_tls(agent->loader, agent->options.tls, ret_error);
 	return err;
 }
 

@@ -158,7 +158,8 @@ _Static_assert(sizeof(struct weir_verdict_key) == 16, "ABI");
 	X(7, NEXT_NAME) /* no loss: the next id that no name has had */                     \
 	X(8, FLOWS_LIMIT) /* no loss: how many FLOWS there may be */                        \
 	X(9, STATES_WATCHED) /* no loss: 1 while weir_set_state is attached */              \
-	X(10, UNWATCHED) /* connections found while it was needed and was not */
+	X(10, UNWATCHED) /* connections found while it was needed and was not */            \
+	X(11, TLS_ASKED) /* no loss: 1 while first payloads are looked at */
 
 /* Entries of weir_counters: room for more of them, so that an upgrade keeps the map. */
 #define WEIR_COUNTERS_ROOM 32
@@ -167,7 +168,7 @@ enum weir_counter {
 #define X(number, NAME) WEIR_COUNTER_##NAME = number,
 	WEIR_COUNTERS(X)
 #undef X
-		WEIR_COUNTER_MAX = 11
+		WEIR_COUNTER_MAX = 12
 };
 
 #endif
