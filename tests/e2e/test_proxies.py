@@ -5,96 +5,15 @@ A proxy passes on what the application behind it says, so the probe's line is th
 """
 
 import re
-import shutil
 import signal
 
 import pytest
 
 from lab import Lab, envoy
-from lab.command import wait_until
-from support import APP, INBOUND, OUTBOUND, PYTHON, mesh_pod, plain, plain_pod
+from proxies import ENVOY, HAPROXY_TCP, endpoint, host
+from support import APP, PYTHON, mesh_pod, plain, plain_pod
 
-HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/sbin:/bin")
-HAPROXY_CONFIG = """
-global
-    log stdout format raw daemon
-defaults
-    mode tcp
-    log global
-    log-format "%f from %ci:%cp dialled %[dst]:%[dst_port]"
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
-frontend outbound
-    bind 0.0.0.0:15001
-    default_backend anywhere
-frontend inbound4
-    bind 0.0.0.0:15006
-    default_backend application4
-frontend inbound6
-    bind [::]:15006 v6only
-    default_backend application6
-backend anywhere
-    option transparent
-backend application4
-    option transparent
-    source 127.0.0.6
-backend application6
-    option transparent
-    source [::6]
-"""
-
-
-class Haproxy:
-    """A running HAProxy in a pod's proxy container. It asks for the original destination of IPv4 connections alone, behind iptables too."""
-
-    outbound_families = ("4", "mapped")
-
-    def __init__(self, pod):
-        config = pod.lab.run_dir.parent / f"{pod.name}.cfg"  # its user cannot read what lies below a home directory
-        config.write_text(HAPROXY_CONFIG)
-        self.pod, self.log = pod, pod.lab.log_path(f"{pod.name}_haproxy")
-        with open(self.log, "w", encoding="utf-8") as out:
-            self.process = pod.popen([HAPROXY, "-db", "-f", config], stdout=out, stderr=out, uid=pod.proxy_uid, container="istio-proxy")
-        pod.wait_listen(OUTBOUND, INBOUND)
-
-    def dialled(self):
-        """(frontend, address, port) of each connection that has ended."""
-        return [match.groups() for match in re.finditer(r"^(\w+) from \S+ dialled (\S+):(\d+)$", self.log.read_text(), re.M)]
-
-    def saw(self, direction, ip, port):
-        wait_until(lambda: any(name.startswith(direction) and (address, number) == (ip, str(port)) for name, address, number in self.dialled()),
-                   f"HAProxy to log {direction} {ip}:{port}: {self.log.read_text()}")
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
-
-
-class EnvoyProxy:
-    """Envoy without HTTP: every port is passed on as plain TCP."""
-
-    outbound_families = ("4", "mapped", "6")
-
-    def __init__(self, pod):
-        self.envoy = envoy.start(pod, ipv6=True, http_ports=())
-        self.process = self.envoy.process
-
-    def saw(self, direction, ip, port):
-        dialled = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-        wait_until(lambda: any(plain(entry["dialled"]) == dialled for entry in self.envoy.access_log(direction)),
-                   f"Envoy to log {direction} {dialled}")
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
-
-
-PROXIES = {
-    "envoy": pytest.param(EnvoyProxy, id="envoy", marks=pytest.mark.skipif(not envoy.ENVOY.exists(), reason="no Envoy: run scripts/fetch-envoy")),
-    "haproxy": pytest.param(Haproxy, id="haproxy", marks=pytest.mark.skipif(not HAPROXY, reason="no HAProxy: run scripts/setup")),
-}
-EACH = pytest.mark.parametrize("proxy", PROXIES.values())
+EACH = pytest.mark.parametrize("proxy", [ENVOY, HAPROXY_TCP])
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +23,8 @@ def node():
         yield lab
 
 
-def host(endpoint):
-    return plain(endpoint).rpartition(":")[0].strip("[]")
-
-
 def addresses(pod):
     return pod.ip, pod.ipv6
-
-
-def endpoint(ip, port):
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 @EACH
@@ -129,7 +40,7 @@ def test_outbound(node, proxy):
         assert host(answer["acceptor"]["peername"]) == own
         assert plain(answer["peername"]) == endpoint(ip, 443)
         assert plain(answer["acceptor"]["peername"]) != plain(answer["sockname"])  # two connections, not one
-        running.saw("outbound", ip, 443)
+        running.saw("outbound", ip, 443, own)
 
 
 @EACH
@@ -145,7 +56,7 @@ def test_inbound(node, proxy):
             assert answer["acceptor"]["listener"] == f"[::]:{port}"
             assert plain(answer["acceptor"]["sockname"]) == endpoint(ip, port)
             assert host(answer["acceptor"]["peername"]) == source
-            running.saw("inbound", ip, port)
+            running.saw("inbound", ip, port, peer.ipv6 if ":" in ip else peer.ip)
 
 
 @EACH
@@ -156,11 +67,11 @@ def test_from_mesh_to_mesh(node, proxy):
         pod.serve("[::]:8080", uid=APP)
     here, there = proxy(client), proxy(server)
     for family in set(proxy.outbound_families) - {"mapped"}:
-        ip, source = (server.ipv6, "::6") if family == "6" else (server.ip, "127.0.0.6")
+        own, ip, source = (client.ipv6, server.ipv6, "::6") if family == "6" else (client.ip, server.ip, "127.0.0.6")
         answer = client.connect(endpoint(ip, 8080), options=["--send=5000000"], uid=APP)
         assert answer["ok"] and answer["intact"] and host(answer["acceptor"]["peername"]) == source
-        here.saw("outbound", ip, 8080)
-        there.saw("inbound", ip, 8080)
+        here.saw("outbound", ip, 8080, own)
+        there.saw("inbound", ip, 8080, own)
 
 
 @EACH
@@ -210,7 +121,7 @@ def test_the_agent_may_die_meanwhile(node, proxy):
     try:
         running = proxy(pod)
         assert pod.connect(f"{peer.ip}:443", uid=APP)["ok"] and peer.connect(f"{pod.ip}:8080")["ok"]
-        running.saw("outbound", peer.ip, 443)
-        running.saw("inbound", pod.ip, 8080)
+        running.saw("outbound", peer.ip, 443, pod.ip)
+        running.saw("inbound", pod.ip, 8080, peer.ip)
     finally:
         node.agent()

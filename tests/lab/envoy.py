@@ -12,6 +12,7 @@ from .command import BUILD, LabError, wait_until
 
 API = "type.googleapis.com/envoy"
 ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT = 15000, 15001, 15006
+TPROXY_MARK = 1337
 ENVOY = BUILD / "envoy" / "envoy"
 # One line for each request or connection; Envoy.access_log() takes it apart.
 LOG_FIELDS = ("client", "dialled", "source", "upstream", "code", "received", "sent", "flags")
@@ -47,16 +48,24 @@ def http_filter(direction, cluster, via):
     return {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
 
 
-def listener(direction, port, addresses, via, http_ports):
+def listener_filters(transparent):
+    """A transparent listener's own address is what was dialled; with original_src it goes on with the client's address, marked as Istio's rules want it."""
+    original_dst = {"name": "envoy.filters.listener.original_dst",
+                    "typed_config": typed("extensions.filters.listener.original_dst.v3.OriginalDst")}
+    original_src = {"name": "envoy.filters.listener.original_src",
+                    "typed_config": typed("extensions.filters.listener.original_src.v3.OriginalSrc", mark=TPROXY_MARK)}
+    return [original_dst, original_src] if transparent else [original_dst]
+
+
+def listener(direction, port, addresses, via, http_ports, transparent=False):
     cluster = f"{direction}_original_dst"
     own_port = {"filter_chain_match": {"destination_port": port}, **tcp_filter(direction, "blackhole")}  # dialled itself: no loop
     http = [{"filter_chain_match": {"destination_port": number}, **http_filter(direction, cluster, via)} for number in http_ports]
-    original_dst = typed("extensions.filters.listener.original_dst.v3.OriginalDst")
     return {
-        "name": f"virtual_{direction}", "traffic_direction": direction.upper(), "enable_reuse_port": True,
+        "name": f"virtual_{direction}", "traffic_direction": direction.upper(), "enable_reuse_port": True, "transparent": transparent,
         "address": {"socket_address": socket_address(addresses[0], port)},
         "additional_addresses": [{"address": {"socket_address": socket_address(more, port)}} for more in addresses[1:]],
-        "listener_filters": [{"name": "envoy.filters.listener.original_dst", "typed_config": original_dst}],
+        "listener_filters": listener_filters(transparent),
         "filter_chains": [own_port, *http], "default_filter_chain": tcp_filter(direction, cluster)}
 
 
@@ -64,8 +73,8 @@ def original_dst_cluster(name, **more):
     return {"name": name, "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "connect_timeout": "5s", **more}
 
 
-def configuration(name, ipv6=True, http_ports=(80, 8080)):
-    """The whole bootstrap; name appears in the `via` headers."""
+def configuration(name, ipv6=True, http_ports=(80, 8080), tproxy=False):
+    """The whole bootstrap; name appears in the `via` headers. In TPROXY mode the inbound listener is a transparent one."""
     addresses = ["0.0.0.0"] + (["::"] if ipv6 else [])
     source = {"source_address": socket_address("127.0.0.6", 0)}
     if ipv6:
@@ -74,22 +83,22 @@ def configuration(name, ipv6=True, http_ports=(80, 8080)):
         "admin": {"address": {"socket_address": socket_address("127.0.0.1", ADMIN_PORT)}},
         "static_resources": {
             "listeners": [listener("outbound", OUTBOUND_PORT, addresses, f"{name}-outbound", http_ports),
-                          listener("inbound", INBOUND_PORT, addresses, f"{name}-inbound", http_ports)],
+                          listener("inbound", INBOUND_PORT, addresses, f"{name}-inbound", http_ports, tproxy)],
             "clusters": [original_dst_cluster("outbound_original_dst"),
-                         original_dst_cluster("inbound_original_dst", upstream_bind_config=source),
+                         original_dst_cluster("inbound_original_dst", **({} if tproxy else {"upstream_bind_config": source})),
                          {"name": "blackhole", "type": "STATIC", "connect_timeout": "1s"}]}}
 
 
 class Envoy:
     """A running proxy in a pod's proxy container."""
 
-    def __init__(self, pod, config, concurrency):
+    def __init__(self, pod, config, concurrency, **ids):
         self.pod = pod
         self.log = pod.lab.log_path(f"{pod.namespace}_{pod.name}_envoy")
         argv = [ENVOY, "--config-yaml", json.dumps(config), "--concurrency", concurrency, "--disable-hot-restart", "--log-level", "warning",
                 "--file-flush-interval-msec", "100"]
         with open(self.log, "w", encoding="utf-8") as out:
-            self.process = pod.popen(argv, stdout=out, stderr=out, uid=pod.proxy_uid or 1337, container="istio-proxy")
+            self.process = pod.popen(argv, stdout=out, stderr=out, container="istio-proxy", **ids)
         wait_until(self._is_ready, f"{pod.name}: Envoy's /ready", timeout=20)
 
     def _is_ready(self):
@@ -116,9 +125,10 @@ class Envoy:
         self.process.wait(10)
 
 
-def start(pod, ipv6=None, http_ports=(80, 8080), concurrency=2, config=None):
-    """Starts Envoy in a pod and waits for its listeners."""
+def start(pod, ipv6=None, http_ports=(80, 8080), concurrency=2, config=None, tproxy=False):
+    """Starts Envoy in a pod and waits for its listeners. In TPROXY mode it is root with the mesh's group, as Istio's injector has it."""
     if not ENVOY.exists():
         raise LabError("Envoy is missing: run scripts/fetch-envoy")
     with_ipv6 = pod.ipv6 is not None if ipv6 is None else ipv6
-    return Envoy(pod, config or configuration(pod.name, with_ipv6, http_ports), concurrency)
+    ids = {"uid": 0, "gid": 1337} if tproxy else {"uid": pod.proxy_uid or 1337}
+    return Envoy(pod, config or configuration(pod.name, with_ipv6, http_ports, tproxy), concurrency, **ids)
