@@ -180,7 +180,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, int family, struct 
 			send_to_proxy(ctx, family, a, answer.port);
 		return 1; /* the verdict is counted when it is known whether the proxy took it */
 	}
-	if (a->question.marked)
+	if (a->question.marked && a->question.lo)
 		a->conn->flags |= WEIR_CONN_IN_PLACE; /* see steered() in lookup.bpf.c */
 	if (a->pod->mode != WEIR_MODE_OBSERVE)
 		stats_verdict(a->pod, WEIR_OUTBOUND, answer.verdict, answer.reason);
