@@ -207,12 +207,16 @@ static void captured(struct compiler *c)
 	c->lists = (struct lists){ 0 };
 }
 
-/* Nothing of the rules stays, so that nothing suggests that they apply. */
+/*
+ * Nothing of the rules stays, so that nothing suggests that they apply; but name lookups that would
+ * have been captured are refused with the rest.
+ */
 static void clear_rules(struct compiler *c, enum weir_mode mode)
 {
 	struct policy *p = c->p;
+	__u32 kept = mode == WEIR_MODE_REFUSE ? p->pod.flags & WEIR_POD_DNS : 0;
 
-	p->pod = (struct weir_pod){ .mode = mode, .rules = p->pod.rules };
+	p->pod = (struct weir_pod){ .mode = mode, .rules = p->pod.rules, .flags = kept };
 	pod_addresses(c->pod, &p->pod.ip4, &p->pod.ip6);
 }
 

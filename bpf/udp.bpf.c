@@ -95,6 +95,7 @@ static __always_inline int ask(struct bpf_sock_addr *ctx, int family)
 	a.pod = dns_pod(a.cookie);
 	if (!a.pod)
 		return 1;
+	a.bound_if = ctx->sk->bound_dev_if;
 	user_source(ctx, family, &a.src);
 	user_addr(ctx, family, &a.dst);
 	sockaddr_resolve_any(&a.dst, &a.src, family == AF_INET6);

@@ -32,7 +32,7 @@ struct weir_connect {
 	__u8 v6; /* the destination is an IPv6 address that is not v4-mapped */
 	__u8 lo; /* the route leaves by lo: the destination is an address of the pod */
 	__u8 loopback; /* the destination is what the rules call loopback: 127.0.0.1 and ::1 */
-	__u8 passthrough; /* the source is bound to 127.0.0.6 or ::6 */
+	__u8 passthrough; /* the source is 127.0.0.6 or ::6 */
 	__u8 src_loopback; /* the source is bound to an address of 127/8 */
 	__u8 multicast;
 	__u8 marked; /* the socket bears TPROXY's mark: the proxy goes on to its own application */
@@ -102,7 +102,12 @@ WEIR_INLINE void weir_connect_set_addrs(struct weir_connect *c, const struct wei
 					: weir_addr_is_v4_loop(dst, 1));
 	c->lo = local || weir_addr_is_loopback(dst);
 	c->multicast = weir_addr_is_multicast(dst);
-	c->passthrough = weir_addr_is_v4_loop(src, 6) || weir_addr_is_v6_low(src, 6);
+	/*
+	 * Not bound, and ::6 dialled: RFC 6724's first rule makes an own address its own source.
+	 * For all of 127/8 it is 127.0.0.1.
+	 */
+	c->passthrough = weir_addr_is_v4_loop(src, 6) || weir_addr_is_v6_low(src, 6) ||
+			 (weir_addr_is_any(src) && weir_addr_is_v6_low(dst, 6));
 	/* IPv6 has no such check: a SYN from ::1 leaves, and rules see it. */
 	c->src_loopback = weir_addr_is_v4(src) && weir_addr_is_loopback(src);
 }

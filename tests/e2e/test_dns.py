@@ -31,7 +31,7 @@ while True:
 CLIENT = r"""
 def udp(family=AF_INET, bind=None):
     s = socket(family, SOCK_DGRAM)
-    s.settimeout(2)
+    s.settimeout(5)
     if bind:
         s.bind(bind)
     return s
@@ -115,15 +115,21 @@ def captured(lab, kind, name, server4=None, server6=None, **env):
     return pod
 
 
+def verdicts(world, pod):
+    """{(verdict, reason): how many} of a pod."""
+    return {(dict(labels)["verdict"], dict(labels)["reason"]): count for (name, labels), count in world["agent"].metrics().items()
+            if name == "weir_verdicts_total" and ("workload", pod.name) in labels}
+
+
 @pytest.fixture(scope="module")
 def world():
     with Lab("dns") as lab:
-        lab.agent()
+        agent = lab.agent()
         servers = [lab.pod(f"server-{i}") for i in range(3)]
         for i, server in enumerate(servers):
             start_answerer(server, f"server-{i}", "0.0.0.0:53", "[::]:53", "0.0.0.0:54")
             server.serve("[::]:53")
-        yield {"lab": lab, "servers": servers, **{kind: captured(lab, kind, "all") for kind in KINDS}}
+        yield {"lab": lab, "agent": agent, "servers": servers, **{kind: captured(lab, kind, "all") for kind in KINDS}}
 
 
 @pytest.fixture(params=KINDS)
@@ -280,6 +286,8 @@ def test_nobody_answers(world, kind):
         assert shell.errno("ask_connected(udp(), '192.0.2.53')") == ("TIMEOUT" if kind == "iptables" else "ECONNREFUSED")
         shell("s = udp(); s.settimeout(0.3)")
         assert shell.errno("ask(s, '192.0.2.53')") == "TIMEOUT"
+    if kind == "weir":
+        assert verdicts(world, pod) == {("refuse", "before_proxy"): 2}
 
 
 def test_only_the_servers_of_resolv_conf(world, kind):
@@ -337,6 +345,7 @@ def test_direct_without_a_responder(world):
         process.kill()
         process.wait()
         assert shell.errno(f"ask_connected(udp(), {server!r})") == "ECONNREFUSED"  # it listened once
+    assert verdicts(world, pod) == {("direct", "before_proxy"): 1, ("redirect", "dns"): 1, ("refuse", "proxy_down"): 1}
     explained = lab.weir("explain", "default/eager", f"--to={server}:53", "--proto=udp", "-o", "json")
     assert (explained["verdict"], explained["reason"]) == ("refuse", "proxy_down")
 

@@ -137,6 +137,26 @@ def test_a_bound_device_decides(excluded):
         net.in_netns(pod.netns, "ip", "route", "flush", "198.51.100.0/24")
 
 
+def test_a_bound_device_decides_for_datagrams(node):
+    """Name lookups of a socket that is not connected: direct by an excluded device, wherever the routes lead."""
+    pod = node.pod(f"lookups-{next(COUNTER)}", mesh="istio", annotations={EXCLUDE: "net1"}, proxy_env={"ISTIO_META_DNS_CAPTURE": "true"})
+    pod.write(dual_stack(pod))
+    wait_state(node, pod)
+    machine = plug(node, pod, "net1", "192.168.55", "fd55")
+    net.ip_batch(pod.netns, "route add 198.51.100.0/24 via 192.168.55.2 dev net1 metric 9000", f"route add 198.51.100.0/24 via {net.GATEWAY4} dev eth0")
+    code = "{s} = socket(AF_INET, SOCK_DGRAM); {s}.settimeout(5); {s}.bind(({at!r}, {port}))"
+    with Shell(machine, uid=0) as server, Shell(pod, uid=0) as client, Shell(pod, uid=PROXY) as proxy:
+        server(code.format(s="s", at="198.51.100.7", port=53))
+        proxy(code.format(s="s", at="127.0.0.1", port=15053))
+        client(code.format(s="free", at="0.0.0.0", port=0))
+        client(code.format(s="bound", at="0.0.0.0", port=0))
+        client("bound.setsockopt(SOL_SOCKET, SO_BINDTODEVICE, b'net1')")
+        eventually(node, pod, "192.168.55.2:80", 80)
+        client("free.sendto(b'free', ('198.51.100.7', 53)); bound.sendto(b'bound', ('198.51.100.7', 53))")
+        assert proxy("s.recv(99).decode()") == "free"
+        assert server("s.recv(99).decode()") == "bound"
+
+
 def explain(lab, pod, *question):
     return lab.weir("explain", f"{pod.namespace}/{pod.name}", "-o", "json", *question)
 

@@ -87,6 +87,7 @@ ROWS = [
     Row("10", "127.0.0.2:8080", uid=PROXY, source="LO1", v4_only=True, **SELF),
     Row("10", "127.0.0.6:15002", uid=PROXY, source="LO1", v4_only=True, **SELF),
     Row("10", "LO6:15002", uid=PROXY, source="LO1", bind="LO1", **SELF),  # what istio-validation does
+    Row("10", "LO6:8080", "8080", uid=PROXY, source="LO6", families=("6",)),  # an own address is its own source: rule 2
     Row("11", "POD:15008", "15008", uid=PROXY),
     Row("12", "POD:15006", uid=PROXY, **SELF),
     Row("13", "PEER:443", "remote", uid=PROXY, gid=APP),

@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("WEIR_BUILD", ROOT / "build"))
 PROBE = BUILD / "tests" / "probe"
 WEIR = BUILD / "weir"
+PATIENCE = 6 if "WEIR_VM" in os.environ else 1  # deadlines on an emulated CPU (scripts/vm), where starting Python takes seconds
 
 
 class LabError(Exception):
@@ -19,6 +20,7 @@ class LabError(Exception):
 def run(*argv, stdin=None, check=True, timeout=60):
     """Runs a command to its end; standard output and error are text."""
     argv = [str(arg) for arg in argv]
+    timeout *= PATIENCE
     try:
         done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout)
     except FileNotFoundError:
@@ -32,6 +34,7 @@ def run(*argv, stdin=None, check=True, timeout=60):
 
 def wait_until(condition, what, timeout=10, interval=0.02):
     """Polls, because a fixed sleep is either too short or too slow; returns what the condition returned."""
+    timeout *= PATIENCE
     deadline = time.monotonic() + timeout
     while True:
         value = condition()

@@ -215,6 +215,7 @@ static void test_v6(void **state)
 		  { PROXY, NULL, POD_IP6, 8080, INBOUND(SELF_CALL) },
 		  { PROXY, "::6", POD_IP6, 8080, DIRECT(PASSTHROUGH_SOURCE) },
 		  { PROXY, "::1", "::6", 15002, INBOUND(SELF_CALL) },
+		  { PROXY, NULL, "::6", 15002, DIRECT(PASSTHROUGH_SOURCE) }, /* its source is ::6 */
 		  { PROXY, NULL, "::1", 15002, DIRECT(PROXY_UID) },
 		  { PROXY, NULL, PEER6, 443, DIRECT(PROXY_UID) },
 		  { APP, NULL, "ff02::1", 443, DIRECT(NOT_UNICAST) },

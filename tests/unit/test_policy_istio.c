@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What Istio's inputs become: annotations, arguments, environments, and their defaults. */
+#include "maps/decide.h"
 #include "tests/unit/policies.h"
 
 /* conformance/istio/cni-sidecar/basic.golden */
@@ -355,6 +356,25 @@ static void test_istio_loopback_ranges(void **state)
 			 WEIR_POD_OUT_LOOPBACK);
 }
 
+/* A failed policy lets nothing out that would have been captured, and refuses nothing else. */
+static void test_istio_failed_lookups(void **state)
+{
+	_cleanup_policy_ struct policy *dns =
+		compile(POD(",'annotations':{" ISTIO_ANNOTATION ",'" T "excludeOutboundPorts':'x'}",
+			    "'containers':[{'name':'istio-proxy','env':[" ENV(
+				    "ISTIO_META_DNS_CAPTURE", "true") "]}]"));
+	_cleanup_policy_ struct policy *plain = istio(",'" T "excludeOutboundPorts':'x'");
+	struct weir_connect query = { .port = WEIR_DNS_PORT, .udp = 1 };
+
+	(void)state;
+	assert_int_equal(dns->pod.mode, WEIR_MODE_REFUSE);
+	assert_int_equal(weir_decide_outbound(&dns->pod, &query).verdict, WEIR_REFUSE);
+	assert_int_equal(plain->pod.mode, WEIR_MODE_REFUSE);
+	assert_int_equal(weir_decide_outbound(&plain->pod, &query).verdict, WEIR_DIRECT);
+	query.port = 54;
+	assert_int_equal(weir_decide_outbound(&dns->pod, &query).verdict, WEIR_DIRECT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -370,6 +390,7 @@ int main(void)
 		cmocka_unit_test(test_istio_status_port),
 		cmocka_unit_test(test_istio_dns_servers),
 		cmocka_unit_test(test_istio_loopback_ranges),
+		cmocka_unit_test(test_istio_failed_lookups),
 	};
 
 	return cmocka_run_group_tests_name("policy_istio", tests, NULL, NULL);
