@@ -3,7 +3,7 @@
 
 import random
 
-from .inputs import ANNOTATION, container
+from .inputs import ANNOTATION, container, options_of, with_istio_init
 from .worlds import PORTS
 
 CIDRS4 = ("10.96.0.0/16", "10.96.0.1/32", "203.0.113.0/24", "203.0.113.20/32", "203.0.113.21/31", "0.0.0.0/0", "128.0.0.0/1", "10.0.0.0/8",
@@ -74,7 +74,7 @@ def istio(draw, pod):
     if draw.chance(8):
         annotations[draw.choice(("istio.io/reroute-virtual-interfaces", f"{ANNOTATION}kubevirtInterfaces"))] = draw.choice(("eth1", "eth0", "eth1,nope0"))
     for key, percent, value in (("ISTIO_META_DNS_CAPTURE", 30, "true"), ("ISTIO_DUAL_STACK", 50, "true"), ("INVALID_DROP", 10, "true"),
-                                ("ISTIO_OUTBOUND_OWNER_GROUPS", 10, ",".join(map(str, draw.some(GROUPS, 3)))),
+                                ("ISTIO_OUTBOUND_OWNER_GROUPS", 10, draw.choice(("", ",".join(map(str, draw.some(GROUPS, 3))), ",".join(map(str, draw.some(GROUPS, 2)))))),
                                 ("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", 10, ",".join(map(str, draw.some(GROUPS, 2)))),
                                 ("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", 7, draw.choice(("127.0.0.1/8", "127.0.0.1/24", "127.0.0.1/29", "127.0.0.1/32")))):
         if draw.chance(percent):
@@ -82,10 +82,25 @@ def istio(draw, pod):
     add_env(proxy, env)
     uid, gid = (0, 1337) if tproxy else (draw.choice(IDS), draw.choice(IDS))
     proxy.setdefault("securityContext", {}).update(runAsUser=uid, runAsGroup=gid)
-    if draw.chance(8):
-        # The first of each is what the container runs as.
-        container(pod, "istio-validation")["args"] = ["istio-iptables", "-u", f"{uid or 1337},4242,1001", "-g", f"{gid},4343", "--run-validation"]
     families(draw, pod)
+    if draw.chance(25):
+        istio_init(draw, pod)
+
+
+def istio_init(draw, pod):
+    """What the annotations said becomes arguments of istio-init; some of which only such arguments can say."""
+    options = options_of(pod)
+    if draw.chance(50):
+        options.proxy_uid = ",".join(map(str, draw.some((1337, 4242, 1001, 0, 2102), 3)))
+    if draw.chance(50):
+        options.proxy_gid = ",".join(map(str, draw.some((1337, 4343, 2000, 1000, 0), 3)))
+    if draw.chance(40):
+        options.redirect_dns, options.capture_all_dns = True, draw.chance(25)
+        options.dns_servers_v4 = draw.some(("127.0.0.53", "10.96.0.1", "203.0.113.20", "127.0.0.1"), 2)
+        options.dns_servers_v6 = draw.some(("2001:db8::20", "fd00:10:96::1", "::1"), 2) if draw.chance(50) else []
+    if options.inbound_ports_exclude and draw.chance(30):
+        options.inbound_ports_exclude = ""
+    with_istio_init(pod, options)
 
 
 def linkerd(draw, pod):
@@ -134,5 +149,9 @@ def describe(pod):
                   and entry["name"] != "ISTIO_META_INTERCEPTION_MODE"]
         if item:
             lines.append(f"runs as {item.get('securityContext', {}).get('runAsUser')}:{item.get('securityContext', {}).get('runAsGroup')}")
-    lines += [f"validation args {container(pod, 'istio-validation').get('args')}"] if "-u" in container(pod, "istio-validation").get("args", []) else []
+    init = container(pod, "istio-init")
+    if init:  # nothing else counts
+        env = [f"{entry['name']}={entry['value']}" for entry in init["env"]]
+        lines = ["istio-init", *(repr(text) if not text else text for text in init["args"][1:]), *env, f"resolvers {pod['spec'].get('dnsConfig')}"]
+        return " ".join(lines + ["podIPs " + ",".join(item["ip"] for item in pod["status"]["podIPs"])])
     return "; ".join(lines + ["podIPs " + ",".join(item["ip"] for item in pod["status"]["podIPs"])])

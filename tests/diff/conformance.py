@@ -4,11 +4,13 @@
 import json
 import pathlib
 import re
+from dataclasses import replace
 
-from .inputs import container
-from .rules import IstioOptions, items
+from .inputs import container, with_istio_init
+from .rules import IstioOptions
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
+JAVA = "201"
 RANGES, PORTS = "traffic.sidecar.istio.io/{}IPRanges", "traffic.sidecar.istio.io/{}Ports"
 # The pods of cni-sidecar/, as its README tells them: annotations, the proxy's environment, its ids.
 SIDECARS = {
@@ -43,43 +45,20 @@ def capture_cases():
     return {case["name"]: IstioOptions(**{**base, **fields(case["config"])}) for case in cases["capture"]}
 
 
-def edit(pod, annotations=None, env=None, ids=None, arguments=None):
-    """Writes a case's inputs into a pod object."""
-    pod["metadata"]["annotations"].update(annotations or {})
+def sidecar_pod(name, pod):
+    """Writes a case of cni-sidecar/ into a pod object."""
+    case = SIDECARS[name]
+    pod["metadata"]["annotations"].update(case.get("annotations", {}))
     proxy = container(pod, "istio-proxy")
-    proxy.setdefault("env", []).extend({"name": name, "value": value} for name, value in (env or {}).items())
-    if ids:
-        proxy.setdefault("securityContext", {}).update(runAsUser=ids[0], runAsGroup=ids[1])
-    if arguments:
-        container(pod, "istio-validation")["args"] = ["istio-iptables", *arguments, "--run-validation"]
+    proxy.setdefault("env", []).extend({"name": key, "value": value} for key, value in case.get("env", {}).items())
+    if "ids" in case:
+        proxy.setdefault("securityContext", {}).update(runAsUser=case["ids"][0], runAsGroup=case["ids"][1])
     return pod
 
 
-def sidecar_pod(name, pod):
-    return edit(pod, **SIDECARS[name])
-
-
 def capture_pod(options, pod):
-    """A pod of a case of capture/. Its proxy's own ports are excluded inbound in any case, as Istio does for every pod; a group's name is
-    looked up where the rules are loaded, so a number takes its place; DNS capture of a pod is of every server."""
-    annotations = {PORTS.format("includeInbound"): options.inbound_ports_include, PORTS.format("excludeInbound"): options.inbound_ports_exclude,
-                   RANGES.format("includeOutbound"): options.outbound_ip_ranges_include,
-                   RANGES.format("excludeOutbound"): options.outbound_ip_ranges_exclude,
-                   PORTS.format("includeOutbound"): options.outbound_ports_include, PORTS.format("excludeOutbound"): options.outbound_ports_exclude}
-    if options.exclude_interfaces:
-        annotations["traffic.sidecar.istio.io/excludeInterfaces"] = options.exclude_interfaces
-    if options.reroute_virtual_interfaces:
-        annotations["istio.io/reroute-virtual-interfaces"] = options.reroute_virtual_interfaces
-    if options.inbound_interception_mode:
-        annotations["sidecar.istio.io/interceptionMode"] = options.inbound_interception_mode
-    env = {"ISTIO_META_DNS_CAPTURE": "true"} if options.redirect_dns else {}
-    if options.enable_ipv6:
-        env["ISTIO_DUAL_STACK"] = "true"
-    if options.owner_groups_include != "*":
-        env["ISTIO_OUTBOUND_OWNER_GROUPS"] = options.owner_groups_include.replace("java", "201")
-    uids, gids = items(options.proxy_uid), items(options.proxy_gid)
-    several = ["-u", options.proxy_uid, "-g", options.proxy_gid] if len(uids) + len(gids) > 2 else None
-    return edit(pod, annotations, env, (int(uids[0]), int(gids[0])), several)
+    """A case of capture/ as a pod with istio-init. A group's name is looked up where the rules are loaded: a number takes its place."""
+    return with_istio_init(pod, replace(options, owner_groups_include=options.owner_groups_include.replace("java", JAVA)))
 
 
 def pods():

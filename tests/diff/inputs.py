@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the mesh would hand to its iptables tool for a Pod object: Istio's CNI plugin, Linkerd's CNI plugin.
+"""What the mesh would hand to its iptables tool for a Pod object: Istio's CNI plugin, Linkerd's CNI plugin, or an istio-init container.
 
-Where the injector and the CNI plugin differ, the CNI plugin is the measure: its pods have no init container with rules of its own.
-Arguments of an istio-validation container count where a pod has no other way to say something (several proxy ids).
+Where the injector and the CNI plugin differ, the CNI plugin is the measure: its pods have no init container with rules of its own. A pod
+with istio-init says with that container's arguments, and with nothing else, what its rules are.
 """
 
 import ipaddress
@@ -12,8 +12,15 @@ from .rules import IstioOptions, LinkerdOptions
 ANNOTATION = "traffic.sidecar.istio.io/"
 TRUE = ("1", "t", "T", "TRUE", "true", "True")
 OWN_PORTS = ("15020", "15021", "15090")
-# The short and long flags of an istio-validation container that no annotation can say.
-ARGUMENTS = {"-u": "proxy_uid", "--proxy-uid": "proxy_uid", "-g": "proxy_gid", "--proxy-gid": "proxy_gid"}
+# istio-iptables' flags: short, long, and the option that each sets; switches take no value.
+FLAGS = (("-p", "--envoy-port", "proxy_port"), ("-z", "--inbound-capture-port", "inbound_capture_port"),
+         ("-e", "--inbound-tunnel-port", "inbound_tunnel_port"), ("-u", "--proxy-uid", "proxy_uid"), ("-g", "--proxy-gid", "proxy_gid"),
+         ("-m", "--istio-inbound-interception-mode", "inbound_interception_mode"), ("-b", "--istio-inbound-ports", "inbound_ports_include"),
+         ("-d", "--istio-local-exclude-ports", "inbound_ports_exclude"), ("-c", "--istio-exclude-interfaces", "exclude_interfaces"),
+         ("-i", "--istio-service-cidr", "outbound_ip_ranges_include"), ("-x", "--istio-service-exclude-cidr", "outbound_ip_ranges_exclude"),
+         ("-q", "--istio-outbound-ports", "outbound_ports_include"), ("-o", "--istio-local-outbound-ports-exclude", "outbound_ports_exclude"),
+         ("-k", "--kube-virt-interfaces", "reroute_virtual_interfaces"))
+SWITCHES = {"--redirect-dns": "redirect_dns", "--capture-all-dns": "capture_all_dns", "--drop-invalid": "drop_invalid"}
 
 
 def containers(pod):
@@ -47,14 +54,65 @@ def proxy_id(item, key):
     return str(item.get("securityContext", {}).get(key) or 1337)
 
 
+def from_environment(env):
+    """What only an environment can say."""
+    return {"owner_groups_include": env.get("ISTIO_OUTBOUND_OWNER_GROUPS", "*"), "owner_groups_exclude": env.get("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", ""),
+            "host_ipv4_loopback_cidr": env.get("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "127.0.0.1/32")}
+
+
+def resolvers(pod):
+    """The servers of the pod's resolv.conf, as far as the object tells; by family."""
+    servers = pod["spec"].get("dnsConfig", {}).get("nameservers", []) if pod["spec"].get("dnsPolicy") == "None" else []
+    return {f"dns_servers_v{family}": [ip for ip in servers if ipaddress.ip_address(ip).version == family] for family in (4, 6)}
+
+
+def istio_init(pod, init):
+    """The container's arguments; without --proxy-gid the groups are the users."""
+    arguments, env = list(init["args"][1:]), environment(init)
+    by_flag = {flag: option for short, long, option in FLAGS for flag in (short, long)}
+    given = {}
+    while arguments:
+        flag = arguments.pop(0)
+        if flag in by_flag:
+            given[by_flag[flag]] = arguments.pop(0)
+        elif flag in SWITCHES:
+            given[SWITCHES[flag]] = True
+    given.setdefault("proxy_gid", given.get("proxy_uid", "1337"))
+    given.setdefault("redirect_dns", env.get("ISTIO_META_DNS_CAPTURE") in TRUE)
+    dual_stack = "--dual-stack" in init["args"] or env.get("ISTIO_DUAL_STACK") in TRUE
+    return IstioOptions(**given, **from_environment(env), **resolvers(pod), enable_ipv6=has_ipv6(pod, dual_stack))
+
+
+def init_arguments(options):
+    """The arguments and the environment that give istio-init these options."""
+    arguments = [text for short, _, name in FLAGS for text in (short, getattr(options, name))]
+    arguments += [flag for flag, name in SWITCHES.items() if getattr(options, name)]
+    env = {"ISTIO_OUTBOUND_OWNER_GROUPS": options.owner_groups_include, "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE": options.owner_groups_exclude,
+           "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR": options.host_ipv4_loopback_cidr, "ISTIO_DUAL_STACK": "true" if options.enable_ipv6 else "false"}
+    return ["istio-iptables", *arguments], env
+
+
+def with_istio_init(pod, options):
+    """Makes a pod of istio-cni's one of istio-init's, whose rules weir is told to take over."""
+    arguments, env = init_arguments(options)
+    pod["spec"]["initContainers"] = [{"name": "istio-init", "image": "istio/proxyv2", "args": arguments,
+                                      "env": [{"name": key, "value": value} for key, value in env.items()]}]
+    pod["metadata"]["annotations"]["weir.io/capture"] = "on"
+    servers = options.dns_servers_v4 + options.dns_servers_v6
+    if servers:
+        pod["spec"].update(dnsPolicy="None", dnsConfig={"nameservers": servers})
+    return pod
+
+
 def istio(pod):
     annotations = pod["metadata"]["annotations"]
     proxy = container(pod, "istio-proxy")
     env = environment(proxy)
     dns = env.get("ISTIO_META_DNS_CAPTURE") in TRUE
-    excluded = annotations.get(f"{ANNOTATION}excludeInboundPorts", "15020")
+    status_port = annotations.get("status.sidecar.istio.io/port", "0").strip()
+    excluded = annotations.get(f"{ANNOTATION}excludeInboundPorts", "15020") + ("" if status_port == "0" else f",{status_port}")
     virtual = annotations.get("istio.io/reroute-virtual-interfaces", annotations.get(f"{ANNOTATION}kubevirtInterfaces", ""))
-    options = IstioOptions(
+    return IstioOptions(
         proxy_uid=proxy_id(proxy, "runAsUser"), proxy_gid=proxy_id(proxy, "runAsGroup"),
         inbound_interception_mode=annotations.get("sidecar.istio.io/interceptionMode", "REDIRECT"),
         inbound_ports_include=trimmed(annotations.get(f"{ANNOTATION}includeInboundPorts", "*")),
@@ -66,15 +124,7 @@ def istio(pod):
         outbound_ports_exclude=trimmed(annotations.get(f"{ANNOTATION}excludeOutboundPorts", "15020")),
         reroute_virtual_interfaces=trimmed(virtual), redirect_dns=dns, capture_all_dns=dns,
         drop_invalid=env.get("INVALID_DROP") in TRUE, enable_ipv6=has_ipv6(pod, env.get("ISTIO_DUAL_STACK") in TRUE),
-        owner_groups_include=env.get("ISTIO_OUTBOUND_OWNER_GROUPS") or "*",
-        owner_groups_exclude=env.get("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", ""),
-        host_ipv4_loopback_cidr=env.get("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR") or "127.0.0.1/32")
-    arguments = container(pod, "istio-validation").get("args", [])
-    for flag, value in zip(arguments, arguments[1:]):
-        if flag in ARGUMENTS:
-            setattr(options, ARGUMENTS[flag], value)
-    return options
-
+        **from_environment(env))
 
 def linkerd(pod):
     annotations = {key.removeprefix("config.linkerd.io/"): value for key, value in pod["metadata"]["annotations"].items() if value}
@@ -98,4 +148,7 @@ def linkerd(pod):
 
 
 def options_of(pod):
-    return linkerd(pod) if container(pod, "linkerd-proxy") else istio(pod)
+    if container(pod, "linkerd-proxy"):
+        return linkerd(pod)
+    init = container(pod, "istio-init")
+    return istio_init(pod, init) if init else istio(pod)

@@ -265,7 +265,7 @@ class Istio:
                 self.add("nat", "ISTIO_OUTPUT", f"-m owner --gid-owner {group} -j RETURN")
             return
         none_of = " ".join(f"-m owner ! --gid-owner {group}" for group in items(self.options.owner_groups_include))
-        self.add("nat", "ISTIO_OUTPUT", f"{none_of} -j RETURN")
+        self.add("nat", "ISTIO_OUTPUT", f"{none_of} -j RETURN".strip())
 
     def _each_range(self, by_family, target):
         for family in self.out.families:

@@ -30,6 +30,11 @@ def harness():
         print(made.books.summary())
 
 
+def bare_pod():
+    return {"metadata": {"annotations": {}, "labels": {}}, "status": {"podIPs": [{"ip": "10.0.0.1"}]},
+            "spec": {"containers": [kube.container("istio-proxy", "istio/proxyv2")]}}
+
+
 # -- the generator ---------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name,options", conformance.capture_cases().items(), ids=conformance.capture_cases())
@@ -38,12 +43,18 @@ def test_rules_are_istios(name, options):
     assert build(options).chains() == parse(conformance.golden("capture", name))
 
 
+@pytest.mark.parametrize("name,options", conformance.capture_cases().items(), ids=conformance.capture_cases())
+def test_rules_of_istio_init_are_istios(name, options):
+    """The same, by way of an istio-init container's arguments."""
+    pod = conformance.capture_pod(options, bare_pod())
+    pod["status"]["podIPs"].append({"ip": "fd00::1"})
+    assert build(options_of(pod)).chains() == parse(conformance.golden("capture", name).replace("java", conformance.JAVA))
+
+
 @pytest.mark.parametrize("name", conformance.SIDECARS)
 def test_rules_of_a_pod_are_those_of_istio_cni(name):
     """From the pod object to the rules."""
-    pod = {"metadata": {"annotations": {}, "labels": {}}, "status": {"podIPs": [{"ip": "10.0.0.1"}]},
-           "spec": {"containers": [kube.container("istio-proxy", "istio/proxyv2")]}}
-    assert build(options_of(conformance.sidecar_pod(name, pod))).chains() == parse(conformance.golden("cni-sidecar", name))
+    assert build(options_of(conformance.sidecar_pod(name, bare_pod()))).chains() == parse(conformance.golden("cni-sidecar", name))
 
 
 # -- the comparison --------------------------------------------------------------------------------------------------------
