@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Callable
 
-from .worlds import BEHIND_SECOND4, BEHIND_SECOND6
+from .rules import IstioOptions, items
+from .worlds import BEHIND_SECOND4, BEHIND_SECOND6, MACHINE
 
 MAPPED = re.compile(r"\[::ffff:([\d.]+)\]")
 
@@ -46,7 +47,7 @@ class Wanted:
     """A difference that is wanted: its row of docs/FIDELITY.md (the text of the first column), where it shows, and when."""
 
     row: str
-    field: str
+    field: str  # "*": all of them
     when: Callable  # (probe, options, iptables' outcome, weir's outcome)
     reason: str
 
@@ -81,7 +82,20 @@ def has_no_route(probe, options, there, here):
     return there["errno"] == "ENETUNREACH" and here.get("accepted by", "").startswith("proxy")
 
 
+def is_forwarded(probe, options, there, here):
+    """What a machine behind an interface that is not called virtual sends through the pod; Linkerd has no such interfaces."""
+    named = "tap0" in items(getattr(options, "reroute_virtual_interfaces", ""))
+    taken = there["errno"] == "TIMEOUT" or there.get("accepted by", "").endswith(inbound_port(options))
+    return probe.at == MACHINE and not named and taken and here.get("accepted by", "").startswith("remote")
+
+
+def inbound_port(options):
+    return str(options.inbound_capture_port if isinstance(options, IstioOptions) else options.incoming_port)
+
+
 WANTED = [
+    Wanted("connections that a pod forwards, of containers or machines within it", "*", is_forwarded,
+           "iptables takes them for inbound ones and hands them to the inbound listener; Linkerd's skip-subnets exists to stop that"),
     Wanted("a destination without a route", "errno", has_no_route, "the route is not asked at connect()"),
     *[Wanted("source address of a pod with several interfaces, or routes with a `src` hint", field, is_by_another_interface,
              "the source is bound before the route is known") for field in ("source seen", "getsockname")],
@@ -116,9 +130,10 @@ def compare(probe, options, there, here):
         fields = ["errno"] if there.get("errno") != here.get("errno") else []
     else:
         fields = [field for field in there if there[field] != here.get(field)]
-    used = [row for row in WANTED if row.field in fields and (row.field == "errno" or not (there["errno"] or here["errno"]))
-            and row.when(probe, options, there, here)]
-    left = [field for field in fields if field not in {row.field for row in used}]
+    used = [row for row in WANTED if fields and row.field in (*fields, "*")
+            and (row.field in ("errno", "*") or not (there["errno"] or here["errno"])) and row.when(probe, options, there, here)]
+    covered = {row.field for row in used}
+    left = [field for field in fields if field not in covered and "*" not in covered]
     if not left:
         return None, used
     if left == ["errno"]:  # one of them connected: to whom tells more than that it did

@@ -70,9 +70,9 @@ def istio(draw, pod):
         if draw.chance(8):
             annotations[f"{ANNOTATION}{key}"] = "*"
     if draw.chance(12):
-        annotations[f"{ANNOTATION}excludeInterfaces"] = ",".join(draw.some(("eth1", "eth0", "nope0"), 2))
+        annotations[f"{ANNOTATION}excludeInterfaces"] = ",".join(draw.some(("eth1", "eth0", "tap0", "nope0"), 2))
     if draw.chance(8):
-        annotations[draw.choice(("istio.io/reroute-virtual-interfaces", f"{ANNOTATION}kubevirtInterfaces"))] = draw.choice(("eth1", "eth0", "eth1,nope0"))
+        annotations[draw.choice(("istio.io/reroute-virtual-interfaces", f"{ANNOTATION}kubevirtInterfaces"))] = draw.choice(("tap0", "tap0", "eth1", "eth0", "eth1,tap0,nope0"))
     for key, percent, value in (("ISTIO_META_DNS_CAPTURE", 30, "true"), ("ISTIO_DUAL_STACK", 50, "true"), ("INVALID_DROP", 10, "true"),
                                 ("ISTIO_OUTBOUND_OWNER_GROUPS", 10, draw.choice(("", ",".join(map(str, draw.some(GROUPS, 3))), ",".join(map(str, draw.some(GROUPS, 2)))))),
                                 ("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", 10, ",".join(map(str, draw.some(GROUPS, 2)))),

@@ -9,12 +9,12 @@ import ipaddress
 from dataclasses import dataclass
 
 from .rules import IstioOptions, items
-from .worlds import APP, BEHIND_SECOND4, BEHIND_SECOND6, PORTS, SECOND4, SECOND6, UDP_PORTS, ids_of
+from .worlds import APP, BEHIND_SECOND4, BEHIND_SECOND6, MACHINE, OUTSIDE, POD, PORTS, SECOND4, SECOND6, TAP4, TAP6, UDP_PORTS, ids_of
 
 POD4, POD6 = "10.244.0.10", "fd00:10:244::10"
 VIP4, VIP6 = "10.96.0.1", "fd00:10:96::1"
 REMOTE4, REMOTE6 = "203.0.113.20", "2001:db8::20"
-OUTSIDE = ("203.0.113.10", "10.244.0.77", "2001:db8::10")
+SOURCES = ("203.0.113.10", "10.244.0.77", "2001:db8::10")
 CALLED = (22, 53, 80, 443, 8080, 9090, 15001, 15006, 15008, 15020, 15021, 15053, 15090, 4140, 4143, 4190, 4191)
 
 
@@ -29,7 +29,12 @@ class Probe:
     gid: int = APP
     groups: str = "-"
     bind: str = "-"
-    outside: bool = False
+    at: str = POD
+
+    @property
+    def outside(self):
+        """It arrives from elsewhere."""
+        return self.at != POD
 
     @property
     def ipv6(self):
@@ -44,7 +49,7 @@ class Probe:
         return f"{self.kind} {self.uid} {self.gid} {self.groups} {bracketed(self.bind)} {bracketed(self.to)}:{self.port}"
 
     def __str__(self):
-        who = "from outside" if self.outside else f"uid {self.uid} gid {self.gid}" + (f" groups {self.groups}" if self.groups != "-" else "")
+        who = f"from {self.at}" if self.outside else f"uid {self.uid} gid {self.gid}" + (f" groups {self.groups}" if self.groups != "-" else "")
         bound = f" bound {self.bind}" if self.bind != "-" else ""
         return f"{self.kind} {who}{bound} -> {bracketed(self.to)}:{self.port}"
 
@@ -134,7 +139,7 @@ def lookups(options):
 def inbound(options):
     """(source, address, port) from outside."""
     listed = options.inbound_ports_include + "," + options.inbound_ports_exclude if isinstance(options, IstioOptions) else ",".join(options.inbound_ignore)
-    sources = list(OUTSIDE)
+    sources = list(SOURCES)
     if not isinstance(options, IstioOptions):
         sources += edges(",".join(options.subnets_ignore))
     found = []
@@ -145,13 +150,23 @@ def inbound(options):
     return found
 
 
+def forwarded(options):
+    """(address, port) that a virtual machine in the pod dials."""
+    found = []
+    for remote, vip, pod, tap in ((REMOTE4, VIP4, POD4, TAP4), (REMOTE6, VIP6, POD6, TAP6)):
+        found += [(vip, 80), *[(remote, port) for port in (443, 15006, 15008, 15020, *remote_ports(options)[:3])]]
+        found += [(pod, port) for port in (8080, 15006, 15008, 15020)] + [(tap, 8080), (tap, 15090)]
+    return found + [(address, 443) for address in far_addresses(options) if not ipaddress.ip_address(address).is_loopback]
+
+
 def matrix(options):
     """Every probe of a configuration."""
     probes = [Probe("tcp", to, port, uid, gid, groups, bind)
               for uid, gid, groups in callers(options) for bind, to, port in destinations(options)]
     probes += [Probe(kind, to, port, uid, gid, groups, bind) for kind in ("udp", "udpc")
                for uid, gid, groups in callers(options) for bind, to, port in lookups(options)]
-    probes += [Probe("tcp", to, port, 0, 0, bind=source, outside=True) for source, to, port in inbound(options)]
+    probes += [Probe("tcp", to, port, 0, 0, bind=source, at=OUTSIDE) for source, to, port in inbound(options)]
+    probes += [Probe("tcp", to, port, 0, 0, at=MACHINE) for to, port in forwarded(options)]
     return list(dict.fromkeys(probes))
 
 

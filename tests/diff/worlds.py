@@ -18,6 +18,11 @@ APP = 1000
 SECOND4, SECOND6 = "10.245.0.10", "fd00:10:245::10"  # of the pod's other interface
 GATEWAY4, GATEWAY6 = "10.245.0.1", "fd00:10:245::1"
 BEHIND_SECOND4, BEHIND_SECOND6 = "198.51.100.7", "2001:db8:51::7"  # what the route leads to over it
+# A virtual machine in the pod, behind an interface of its own; the pod forwards what it sends.
+TAP4, TAP6 = "10.0.2.1", "fd00:10:2::1"
+MACHINE4, MACHINE6 = "10.0.2.2", "fd00:10:2::2"
+POD, OUTSIDE, MACHINE = "pod", "outside", "machine"  # where a probe starts
+FORWARDING = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]
 SYSCTLS = [f"net.ipv4.conf.{name}.rp_filter=0" for name in ("all", "default")] + ["net.ipv4.ip_nonlocal_bind=1", "net.ipv6.ip_nonlocal_bind=1"]
 # Ports that configurations and probes are made of: someone listens on each, in the pod and outside, but for 15002.
 PORTS = (22, 53, 80, 81, 443, 444, 1111, 1112, 2222, 3306, 3333, 4000, 4444, 5000, 5555, 6000, 6666, 7000, 7070, 8080, 8081, 9090, 9091,
@@ -43,6 +48,20 @@ class World:
         self.servers = []
         self.running = None
         self._open_the_world()
+        self._add_machine()
+
+    def _add_machine(self):
+        node, pod = self.lab.node.name, self.pod.netns
+        self.machine = f"{pod}-vm"
+        run("ip", "netns", "add", self.machine)
+        net.in_netns(pod, "sysctl", "-qw", *FORWARDING)
+        net.in_netns(self.machine, "sysctl", "-qw", *net.COMMON_SYSCTLS)
+        net.ip_batch(pod, f"link add tap0 type veth peer name eth0 netns {self.machine}", "link set tap0 up", f"addr add {TAP4}/24 dev tap0",
+                     f"addr add {TAP6}/64 dev tap0 nodad")
+        net.ip_batch(self.machine, "link set lo up", "link set eth0 up", f"addr add {MACHINE4}/24 dev eth0", f"addr add {MACHINE6}/64 dev eth0 nodad",
+                     f"route add default via {TAP4}", f"route add default via {TAP6} dev eth0")
+        net.ip_batch(node, f"route add {MACHINE4}/32 via {self.pod.ip} dev pod0 onlink table local",
+                     f"route add {MACHINE6}/128 via {self.pod.ipv6} dev pod0 onlink table local")
 
     def _open_the_world(self):
         """The node accepts everything that is not the pod's; its second link is the pod's other interface."""
@@ -105,16 +124,16 @@ class World:
     def ask(self, probes, timeout):
         """The answers to all probes: those from outside run on the node, the others in the pod."""
         answers = {}
-        for outside in (False, True):
-            wanted = [probe for probe in probes if probe.outside == outside]
+        for at in (POD, OUTSIDE, MACHINE):
+            wanted = [probe for probe in probes if probe.at == at]
             if not wanted:
                 continue
             text = "\n".join(probe.line() for probe in wanted) + "\n"
             batch = [PROBE, "batch", f"--timeout={timeout}"]
-            if outside:
-                done = net.in_netns(self.lab.node.name, *batch, stdin=text)
-            else:
+            if at == POD:
                 done = self.pod.run(batch, stdin=text)
+            else:
+                done = net.in_netns(self.lab.node.name if at == OUTSIDE else self.machine, *batch, stdin=text)
             answers.update(zip(wanted, map(json.loads, done.stdout.splitlines())))
         return answers
 
