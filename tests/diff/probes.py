@@ -118,9 +118,8 @@ def destinations(options):
     for remote, pod, one, six in ((REMOTE4, POD4, "127.0.0.1", "127.0.0.6"), (REMOTE6, POD6, "::1", "::6")):
         found += [("-", remote, port) for port in (53, 443, 15001, 15006, 15008, 15020, *remote_ports(options))]
         found += [("-", pod, port) for port in (53, 8080, 15001, 15006, 15008, 15020, 15053, *remote_ports(options)[:4])]
-        found += [("-", one, port) for port in (53, 8080, 15001, 15008)]
+        found += [("-", one, port) for port in (53, 8080, 15001, 15008)] + [("-", six, 15002), ("-", six, 8080)]
         found += [(six, pod, 8080), (six, one, 8080), (one, six, 15002), (pod, remote, 443), (one, one, 8080)]
-    found += [("-", "127.0.0.6", 15002), ("-", "127.0.0.6", 8080)]  # ::6 unbound: not yet
     found += [("-", "127.0.0.2", 8080), ("-", "127.0.0.53", 53), ("-", "127.0.0.2", 15008)]
     found += [("-", f"::ffff:{address}", port) for address, port in ((VIP4, 80), (REMOTE4, 15020), (POD4, 8080), ("127.0.0.1", 8080), ("127.0.0.2", 8080))]
     found += [("-", address, 443) for address in far_addresses(options)]
