@@ -16,7 +16,6 @@ def arguments():
     parser.add_argument("--index", type=int, help="this configuration alone")
     parser.add_argument("--probes", type=int, default=150, help="in each configuration")
     parser.add_argument("--explained", type=int, default=6, help="of them asked of weir explain")
-    parser.add_argument("--everything", action="store_true", help="configurations that need what is not built yet as well")
     parser.add_argument("--most", type=int, default=40, help="differences to print")
     return parser.parse_args()
 
@@ -26,7 +25,7 @@ def main():
     print(f"seed {args.seed} (again: make diff SEED={args.seed}; one alone: INDEX=n)", flush=True)
     indices = range(args.configs) if args.index is None else [args.index]
     began = time.monotonic()
-    with Harness(everything=args.everything) as harness:
+    with Harness() as harness:
         for done, index in enumerate(indices, 1):
             harness.random(args.seed, index, args.probes, args.explained)
             if done % 100 == 0:

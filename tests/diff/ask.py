@@ -2,14 +2,22 @@
 """`weir explain` against what happened: the same question for a probe, and whether its answer was the truth."""
 
 from .compare import plain, port
+from .probes import POD4, POD6, bracketed
+from .worlds import MACHINE, MACHINE4, MACHINE6, OUTSIDE, SECOND4, SECOND6, TAP4, TAP6
+
+OWN = (POD4, POD6, SECOND4, SECOND6, TAP4, TAP6)
 
 
 def question(pod, probe):
     """The probe's connection as options of `weir explain`."""
-    if probe.outside:
-        return ["--inbound=" + str(probe.port), "--from=" + probe.bind]
+    if probe.at == OUTSIDE:
+        return [f"--inbound={probe.port}", f"--from={probe.bind}", f"--interface={'eth1' if probe.to in (SECOND4, SECOND6) else 'eth0'}"]
+    if probe.at == MACHINE:
+        sender = f"--from={MACHINE6 if probe.ipv6 else MACHINE4}"
+        where = f"--inbound={probe.port}" if probe.to in OWN else f"--to={bracketed(probe.to)}:{probe.port}"
+        return [where, sender, "--interface=tap0"]
     to = probe.to.removeprefix("::ffff:")
-    options = [f"--to=[{to}]:{probe.port}" if ":" in to else f"--to={to}:{probe.port}", f"--uid={probe.uid}", f"--gid={probe.gid}"]
+    options = [f"--to={bracketed(to)}:{probe.port}", f"--uid={probe.uid}", f"--gid={probe.gid}"]
     if probe.kind != "tcp":
         options.append("--proto=udp")
     return options + ([f"--from={probe.bind}"] if probe.bind != "-" else [])

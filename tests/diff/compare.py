@@ -79,7 +79,7 @@ def is_by_another_interface(probe, options, there, here):
 
 def has_no_route(probe, options, there, here):
     """A broadcast address, or none that the routes know."""
-    return there["errno"] == "ENETUNREACH" and here.get("accepted by", "").startswith("proxy")
+    return there["errno"] in ("ENETUNREACH", "EACCES") and here.get("accepted by", "").startswith("proxy")
 
 
 def is_forwarded(probe, options, there, here):
