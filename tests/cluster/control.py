@@ -127,7 +127,9 @@ class ControlPlane:
                     f"--service-account-signing-key-file={accounts}", f"--service-cluster-ip-range={SERVICES}",
                     f"--audit-policy-file={here / 'audit.yaml'}", f"--audit-log-path={self.audit_log}", "--allow-privileged=true"),
             [Program(self.folder, "kube-controller-manager", *client, f"--service-account-private-key-file={accounts}",
-                     f"--root-ca-file={here / 'ca.crt'}", "--use-service-account-credentials=true"),
+                     f"--root-ca-file={here / 'ca.crt'}", "--use-service-account-credentials=true",
+                     # A node that is slow, or cannot reach the API server that was killed, keeps its endpoints: that is not tested.
+                     "--node-monitor-grace-period=1h"),
              Program(self.folder, "kube-scheduler", *client)])
 
     def start(self):
