@@ -69,7 +69,7 @@ struct agent {
 	int ctl_fd;
 	int signal_fd;
 	int reconcile_timer;
-	bool reconcile_soon; /* the timer is set to a moment after a change */
+	int64_t reconcile_due_ms; /* what the timer is set to; 0: a run is under way */
 	int64_t reconcile_took_ms; /* the last one */
 	int http_timer;
 	bool ready; /* all hooks attached, known pods reconciled */
@@ -84,6 +84,8 @@ int weir_agent_main(int argc, char **argv);
 
 /* What the sources or the sandboxes say has changed: all pods are looked at soon (main.c). */
 void agent_changed(struct agent *agent);
+/* The same for what is in force already: no hurry, and many such are one run. */
+void agent_settle(struct agent *agent);
 
 /* Control socket RUNDIR/weir.sock (ctl.c). 0 or -errno with *ret_error. */
 int ctl_open(struct agent *agent, char **ret_error);

@@ -60,6 +60,33 @@ static json_t *pods_json(const struct reconciler *r)
 	return pods;
 }
 
+static bool lists(const json_t *names, const char *name)
+{
+	const char *item;
+	json_t *value;
+	size_t i;
+
+	json_array_foreach ((json_t *)names, i, value)
+		if ((item = json_string_value(value)) && !strcmp(item, name))
+			return true;
+	return false;
+}
+
+bool captured_expected(const struct captured *c, const struct reconciler *r,
+		       const struct sandbox *sandbox)
+{
+	const struct namespace *namespace = source_namespace(r->source, sandbox->namespace);
+	json_t *state = json_load_file(c->path, 0, NULL);
+	const json_t *pod = json_object_get(json_object_get(state, "pods"), sandbox->uid);
+	bool expected = pod ? json_is_true(pod)
+			: namespace
+				? injects(&r->options, namespace)
+				: lists(json_object_get(state, "namespaces"), sandbox->namespace);
+
+	json_decref(state);
+	return expected;
+}
+
 static int write_file(const char *path, const char *text)
 {
 	_cleanup_free_ char *dir = xstrdup(path);

@@ -17,6 +17,12 @@ struct captured {
 /* Ends what weir-cni counts while no agent runs, as well: RUNDIR/cni-away. */
 void captured_open(struct captured *c, const char *state_dir, const char *run_dir);
 void captured_close(struct captured *c);
+/*
+ * Is the pod of a sandbox whose object is not known likely to be captured? As weir-cni judges while
+ * no agent runs; what its namespace asks for now counts more than what was written of it.
+ */
+bool captured_expected(const struct captured *c, const struct reconciler *r,
+		       const struct sandbox *sandbox);
 /* After a run that knew all pods. Writes only what has changed. */
 void captured_update(struct captured *c, const struct reconciler *r);
 

@@ -72,7 +72,7 @@ static const struct managed *former_holder(const struct reconciler *r, uint64_t 
 	if (bpf_map_lookup_elem(loader_map(r->loader, "weir_pod_names"), &key, &names) < 0)
 		return NULL;
 	for (const struct managed *m = r->pods; m; m = m->next)
-		if (m != but && m->present && !strcmp(m->namespace, names.namespace) &&
+		if (m != but && m->present && !m->guard && !strcmp(m->namespace, names.namespace) &&
 		    !strcmp(m->name, names.name) && !strcmp(m->uid, names.uid) &&
 		    !strcmp(m->netns, names.netns))
 			return m;
@@ -81,14 +81,14 @@ static const struct managed *former_holder(const struct reconciler *r, uint64_t 
 
 /*
  * A pod that is gone leaves its network namespace to its successor, the pod of its name, as it is:
- * nothing may pass meanwhile. Another pod has to wait until the first one has been gone for a
- * while.
+ * nothing may pass meanwhile; so does a guard to the pod itself. Another pod has to wait until the
+ * first one has been gone for a while.
  */
 static void hand_over(struct reconciler *r, uint64_t cookie, const struct managed *to)
 {
 	struct managed *from = claim_holder(r, cookie, to);
 
-	if (!from || from->present || strcmp(from->namespace, to->namespace) ||
+	if (!from || (from->present && !from->guard) || strcmp(from->namespace, to->namespace) ||
 	    strcmp(from->name, to->name))
 		return;
 	from->cookie = 0;

@@ -87,8 +87,8 @@ static json_t *state_json(const struct managed *m)
 /* What weir has nothing to do with starts whatever is wrong with weir. */
 static bool must_not_start(const struct managed *m)
 {
-	return m->state == POLICY_FAILED &&
-	       (m->policy->state == POLICY_CAPTURED || m->policy->state == POLICY_FAILED);
+	return m->state == POLICY_FAILED && (m->guard || m->policy->state == POLICY_CAPTURED ||
+					     m->policy->state == POLICY_FAILED);
 }
 
 static void answer_pod(struct call *call, const struct managed *m)
@@ -103,6 +103,27 @@ static void answer_pod(struct call *call, const struct managed *m)
 	answer(call, error_json(CODE_POLICY, msg,
 				"the pod's traffic would pass its proxy by; mend the pod, or "
 				"annotate it with weir.io/capture: \"off\""));
+}
+
+/* An older plugin does not say whether the pod may be refused anything: then it is not. */
+static bool is_guarded(const struct call *call)
+{
+	const struct agent *agent = call->cni->agent;
+
+	return json_is_false(json_object_get(call->json, "exempt")) &&
+	       captured_expected(&agent->captured, agent->reconciler, &call->sandbox);
+}
+
+static void answer_guarded(struct call *call)
+{
+	struct agent *agent = call->cni->agent;
+	const struct sandbox *sandbox = sandboxes_guard(
+		&agent->sandboxes, call->sandbox.container_id, call->sandbox.ifname, true);
+
+	if (sandbox) /* else its DEL has overtaken it */
+		answer_pod(call, reconcile_guard(agent->reconciler, sandbox));
+	else
+		answer(call, json_object());
 }
 
 static void answer_unknown(struct call *call)
@@ -159,9 +180,10 @@ static int read_sandbox(const json_t *request, struct sandbox *ret)
 	return strchr(ret->container_id, '/') || strchr(ret->ifname, '/') ? -EINVAL : 0;
 }
 
+/* The plugin must hear the answer before it gives up. */
 static int64_t patience(const json_t *request)
 {
-	json_int_t ms = json_integer_value(json_object_get(request, "timeoutMs"));
+	json_int_t ms = json_integer_value(json_object_get(request, "timeoutMs")) / 4 * 3;
 
 	return ms > 0 && ms < WAIT_MS ? ms : WAIT_MS;
 }
@@ -184,7 +206,7 @@ static void do_add(struct call *call, json_t *request)
 	try_pod(call);
 	if (!call->done && agent->lookup_pod)
 		agent->lookup_pod(agent, call->sandbox.namespace, call->sandbox.name);
-	agent_changed(agent); /* what is superseded goes in the next full run */
+	agent_settle(agent); /* what is superseded goes in the next full run */
 }
 
 static const struct managed *find_pod(const struct agent *agent, const struct sandbox *s)
@@ -231,7 +253,7 @@ static void do_del(struct call *call, json_t *request)
 	const char *ifname = json_string_value(json_object_get(request, "ifName"));
 
 	if (id && sandboxes_drop(&agent->sandboxes, id, ifname))
-		agent_changed(agent);
+		agent_settle(agent);
 	answer(call, json_object());
 }
 
@@ -263,7 +285,7 @@ static void do_gc(struct call *call, json_t *request)
 
 		if (!strcmp(s->network, network) && !is_valid(valid, s)) {
 			sandboxes_drop(&agent->sandboxes, s->container_id, s->ifname);
-			agent_changed(agent);
+			agent_settle(agent);
 		}
 		s = next;
 	}
@@ -383,7 +405,9 @@ static void on_deadline(void *ctx, uint32_t events)
 	for (struct call *c = cni->calls; c; c = c->next) {
 		if (c->done || c->deadline_ms > now)
 			continue;
-		if (c->json)
+		if (c->json && is_guarded(c))
+			answer_guarded(c);
+		else if (c->json)
 			answer_unknown(c);
 		else
 			hang_up(c);
@@ -391,7 +415,7 @@ static void on_deadline(void *ctx, uint32_t events)
 	sweep(cni);
 }
 
-void cni_reconciled(struct cni *cni)
+void cni_known(struct cni *cni)
 {
 	if (!cni)
 		return;

@@ -14,7 +14,7 @@ struct cni;
 int cni_open(struct agent *agent, struct cni **ret, char **ret_error);
 void cni_close(struct cni *cni);
 
-/* The agent has looked at all pods: those who wait may have their answer. */
-void cni_reconciled(struct cni *cni);
+/* Pods may have become known: those who wait for them have their answer. cni NULL: nobody does. */
+void cni_known(struct cni *cni);
 
 #endif

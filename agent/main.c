@@ -20,6 +20,7 @@
 
 #define DEBOUNCE_MS  20 /* a burst of file changes is one run */
 #define MAX_REST_MS  1000
+#define SETTLE_MS    1000 /* as many CNI calls as that brings */
 #define RECONCILE_MS 10000 /* network namespaces end without telling */
 
 enum {
@@ -291,12 +292,24 @@ static void become_ready(struct agent *agent)
 		 port, NULL);
 }
 
+/* The timer never moves away: a source that never rests must not put a run off for ever. */
+static void reconcile_within(struct agent *agent, int64_t ms)
+{
+	int64_t due = loop_now_ms() + ms;
+
+	if (agent->reconcile_due_ms && agent->reconcile_due_ms <= due)
+		return;
+	agent->reconcile_due_ms = due;
+	loop_arm(agent->reconcile_timer, ms);
+}
+
 static void run_reconcile(struct agent *agent)
 {
 	int64_t again_ms, began = loop_now_ms();
 	_cleanup_free_ char *text = NULL;
 	int changes;
 
+	agent->reconcile_due_ms = 0;
 	repair_hooks(agent);
 	changes = reconcile(agent->reconciler, &again_ms);
 	if (changes)
@@ -305,12 +318,10 @@ static void run_reconcile(struct agent *agent)
 	text = xasprintf("%d", changes);
 	log_debug("reconciled", "changes", text, NULL);
 	report_losses(agent);
-	cni_reconciled(agent->cni);
+	cni_known(agent->cni);
 	report_pods(&agent->kube, agent->reconciler);
 	captured_update(&agent->captured, agent->reconciler);
-	agent->reconcile_soon = false;
-	loop_arm(agent->reconcile_timer,
-		 again_ms >= 0 && again_ms < RECONCILE_MS ? again_ms : RECONCILE_MS);
+	reconcile_within(agent, again_ms >= 0 && again_ms < RECONCILE_MS ? again_ms : RECONCILE_MS);
 	become_ready(agent);
 }
 
@@ -324,12 +335,14 @@ void agent_changed(struct agent *agent)
 {
 	int64_t rest_ms = agent->reconcile_took_ms * 4; /* leave most of the time to others */
 
-	if (agent->reconcile_soon)
-		return; /* a source that never rests must not put it off for ever */
-	agent->reconcile_soon = true;
 	if (rest_ms > MAX_REST_MS)
 		rest_ms = MAX_REST_MS;
-	loop_arm(agent->reconcile_timer, rest_ms > DEBOUNCE_MS ? rest_ms : DEBOUNCE_MS);
+	reconcile_within(agent, rest_ms > DEBOUNCE_MS ? rest_ms : DEBOUNCE_MS);
+}
+
+void agent_settle(struct agent *agent)
+{
+	reconcile_within(agent, SETTLE_MS);
 }
 
 static void on_source_changed(void *ctx)
@@ -421,6 +434,15 @@ static void lookup_pod(struct agent *agent, const char *namespace, const char *n
 	kube_lookup_pod(&agent->kube, namespace, name);
 }
 
+/* A pod that CNI ADD waits for does not wait for a run over all pods. */
+static void on_kube_changed(void *ctx)
+{
+	struct agent *agent = ctx;
+
+	cni_known(agent->cni);
+	agent_changed(agent);
+}
+
 /* The API is asked when it is named, or when we run in a cluster and no files are named instead. */
 static int start_kube(struct agent *agent, char **ret_error)
 {
@@ -431,7 +453,7 @@ static int start_kube(struct agent *agent, char **ret_error)
 				     .node_name = o->node_name,
 				     .all_peers = o->all_peers,
 				     .watch_ms = o->watch_ms,
-				     .changed = on_source_changed,
+				     .changed = on_kube_changed,
 				     .ctx = agent };
 	int err;
 

@@ -17,6 +17,7 @@ struct managed {
 	enum place_how how; /* it was found */
 	char *file; /* where it was read */
 	bool api; /* that is the API */
+	bool guard; /* only CNI ADD has told of it; see guard.h */
 	char *ips; /* for people */
 	struct weir_addr *addrs; /* the same: those of its status */
 	size_t n_addrs;

@@ -9,7 +9,7 @@
 
 /* Who is asked. */
 struct places {
-	const struct sandboxes *sandboxes;
+	struct sandboxes *sandboxes;
 	struct discovery *discovery; /* NULL: nobody looks */
 	const char *node; /* name of this one */
 };

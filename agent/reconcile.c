@@ -7,6 +7,7 @@
 
 #include "agent/apply.h"
 #include "agent/claim.h"
+#include "agent/guard.h"
 #include "agent/leftover.h"
 #include "agent/netns.h"
 #include "agent/takeover.h"
@@ -65,13 +66,14 @@ void reconciler_free(struct reconciler *r)
 	free(r);
 }
 
-static struct managed *find_managed(struct reconciler *r, const struct pod *pod)
+static struct managed *find_managed(struct reconciler *r, const char *namespace, const char *name,
+				    const char *uid)
 {
 	struct managed *m;
 
 	for (m = r->pods; m; m = m->next)
-		if (!strcmp(m->namespace, pod->namespace) && !strcmp(m->name, pod->name) &&
-		    !strcmp(m->uid, pod->uid))
+		if (!strcmp(m->namespace, namespace) && !strcmp(m->name, name) &&
+		    !strcmp(m->uid, uid))
 			return m;
 	m = xcalloc(1, sizeof(*m));
 	m->watch = (struct links_watch){ .loop = r->loop,
@@ -80,15 +82,6 @@ static struct managed *find_managed(struct reconciler *r, const struct pod *pod)
 	m->next = r->pods;
 	r->pods = m;
 	return m;
-}
-
-static const struct namespace *find_namespace(const struct source *s, const char *name)
-{
-	for (const struct source_file *f = s->files; f; f = f->next)
-		for (size_t i = 0; i < f->objects.n_namespaces; i++)
-			if (!strcmp(f->objects.namespaces[i]->name, name))
-				return f->objects.namespaces[i];
-	return NULL;
 }
 
 static const struct service *find_service(const struct source *s, const char *namespace,
@@ -106,11 +99,12 @@ static const struct service *find_service(const struct source *s, const char *na
 static void refresh(struct reconciler *r, struct managed *m, const struct pod *pod,
 		    const struct source_file *file, struct place *place)
 {
-	const struct namespace *namespace = find_namespace(r->source, pod->namespace);
+	const struct namespace *namespace = source_namespace(r->source, pod->namespace);
 	struct policy_options options = r->options;
 	uint32_t before = m->policy ? policy_generation(m->policy) : 0;
 
 	managed_take(m, pod, file, place);
+	m->guard = false;
 	if (namespace) {
 		options.namespace_annotations = &namespace->annotations;
 		options.namespace_labels = &namespace->labels;
@@ -276,9 +270,46 @@ static struct managed *take_in(struct reconciler *r, const struct pod *pod,
 
 	if (!place_find(r->places, pod, file->api, &place))
 		return NULL;
-	m = find_managed(r, pod);
+	m = find_managed(r, pod->namespace, pod->name, pod->uid);
 	refresh(r, m, pod, file, &place);
 	return m;
+}
+
+static const struct pod *pod_of_sandbox(const struct source *s, const struct sandbox *sandbox,
+					const struct source_file **ret_file)
+{
+	for (const struct source_file *f = s->files; f; f = f->next)
+		for (size_t i = 0; i < f->objects.n_pods; i++)
+			if (sandbox_is_of(sandbox, f->objects.pods[i])) {
+				*ret_file = f;
+				return f->objects.pods[i];
+			}
+	return NULL;
+}
+
+static struct managed *take_in_guard(struct reconciler *r, const struct sandbox *sandbox)
+{
+	struct managed *m = find_managed(r, sandbox->namespace, sandbox->name, sandbox->uid);
+
+	guard_take(m, sandbox);
+	m->present = true;
+	m->missing_since = 0;
+	return m;
+}
+
+/* A guard ends when the object comes, and never begins again: its later absence is its end. */
+static void scan_guards(struct reconciler *r)
+{
+	const struct source_file *file;
+
+	for (const struct sandbox *s = r->places->sandboxes->list; s; s = s->next) {
+		if (!s->guarded)
+			continue;
+		if (pod_of_sandbox(r->source, s, &file))
+			sandboxes_guard(r->places->sandboxes, s->container_id, s->ifname, false);
+		else
+			take_in_guard(r, s);
+	}
 }
 
 static void scan(struct reconciler *r)
@@ -297,6 +328,7 @@ static void scan(struct reconciler *r)
 	for (const struct source_file *f = r->source->files; f; f = f->next)
 		for (size_t i = 0; i < f->objects.n_pods; i++)
 			take_in(r, f->objects.pods[i], f);
+	scan_guards(r);
 }
 
 /* True when the pod is to be let go; else sets when to look again. */
@@ -402,29 +434,38 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 	return changes;
 }
 
-static struct managed *take_in_sandbox(struct reconciler *r, const struct sandbox *sandbox)
+/* What it had before goes in the next full run. */
+static void reconcile_alone(struct reconciler *r, struct managed *m)
 {
-	for (const struct source_file *f = r->source->files; f; f = f->next)
-		for (size_t i = 0; i < f->objects.n_pods; i++)
-			if (sandbox_is_of(sandbox, f->objects.pods[i]))
-				return take_in(r, f->objects.pods[i], f);
-	return NULL;
+	desired_init(&r->addresses, sizeof(struct weir_local_addr), sizeof(__u32));
+	links_desired_init(&r->links);
+	if (!m->cookie)
+		m->young_until_ms = loop_now_ms() + YOUNG_MS;
+	reconcile_pod(r, m);
+	desired_free(&r->addresses);
+	links_desired_free(&r->links);
 }
 
 int reconcile_sandbox(struct reconciler *r, const struct sandbox *sandbox,
 		      const struct managed **ret)
 {
-	struct managed *m = take_in_sandbox(r, sandbox);
+	const struct source_file *file;
+	const struct pod *pod = pod_of_sandbox(r->source, sandbox, &file);
+	struct managed *m = pod ? take_in(r, pod, file) : NULL;
 
 	if (!m)
 		return -ENOENT;
-	desired_init(&r->addresses, sizeof(struct weir_local_addr), sizeof(__u32));
-	if (!m->cookie)
-		m->young_until_ms = loop_now_ms() + YOUNG_MS;
-	reconcile_pod(r, m);
-	desired_free(&r->addresses); /* what it had before goes in the next full run */
+	reconcile_alone(r, m);
 	*ret = m;
 	return 0;
+}
+
+const struct managed *reconcile_guard(struct reconciler *r, const struct sandbox *sandbox)
+{
+	struct managed *m = take_in_guard(r, sandbox);
+
+	reconcile_alone(r, m);
+	return m;
 }
 
 bool reconciler_in_force(const struct reconciler *r, const struct managed *m)

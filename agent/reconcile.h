@@ -52,6 +52,9 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms);
 int reconcile_sandbox(struct reconciler *r, const struct sandbox *sandbox,
 		      const struct managed **ret);
 
+/* The same for a guarded sandbox, whose pod no source knows. */
+const struct managed *reconcile_guard(struct reconciler *r, const struct sandbox *sandbox);
+
 /* Is a pod's capture in force in the kernel, its inbound steering included? */
 bool reconciler_in_force(const struct reconciler *r, const struct managed *m);
 

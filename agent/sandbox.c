@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/log.h"
 
-#define MAX_FILE 65536
+#define GUARDED_KEY "guarded"
 
 static const struct {
 	const char *key;
@@ -52,6 +52,8 @@ static int store(const struct sandboxes *s, const struct sandbox *sandbox)
 
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
 		json_object_set_new(json, fields[i].key, json_string(*field(sandbox, i)));
+	if (sandbox->guarded)
+		json_object_set_new(json, GUARDED_KEY, json_true());
 	text = json_dumps(json, JSON_INDENT(2));
 	json_decref(json);
 	return text ? file_write(path, text, strlen(text), 0600) : -EINVAL;
@@ -72,6 +74,7 @@ static int load(const char *path, struct sandbox **ret)
 		else
 			err = -EINVAL;
 	}
+	sandbox->guarded = json_is_true(json_object_get(json, GUARDED_KEY));
 	json_decref(json);
 	if (err)
 		sandbox_free(sandbox);
@@ -178,6 +181,23 @@ int sandboxes_drop(struct sandboxes *s, const char *container_id, const char *if
 		n++;
 	}
 	return n;
+}
+
+const struct sandbox *sandboxes_guard(struct sandboxes *s, const char *container_id,
+				      const char *ifname, bool guarded)
+{
+	for (struct sandbox *i = s->list; i; i = i->next) {
+		int err;
+
+		if (strcmp(i->container_id, container_id) || strcmp(i->ifname, ifname))
+			continue;
+		i->guarded = guarded;
+		err = store(s, i);
+		if (err)
+			log_error("a sandbox cannot be recorded", "error", strerror(-err), NULL);
+		return i;
+	}
+	return NULL;
 }
 
 bool sandbox_is_of(const struct sandbox *s, const struct pod *pod)

@@ -22,6 +22,7 @@ struct sandbox {
 	char *netns; /* path, as the runtime sees it */
 	char *namespace, *name;
 	char *uid; /* "" when the runtime does not tell */
+	bool guarded; /* it started before its object was known, and is refused until it is */
 };
 
 struct sandboxes {
@@ -44,6 +45,10 @@ void sandboxes_close(struct sandboxes *s);
 int sandboxes_put(struct sandboxes *s, const struct sandbox *new);
 /* Forgets an attachment; ifname NULL: all of that container. How many there were. */
 int sandboxes_drop(struct sandboxes *s, const char *container_id, const char *ifname);
+
+/* Marks an attachment, on disk as well; NULL when there is none of that name. */
+const struct sandbox *sandboxes_guard(struct sandboxes *s, const char *container_id,
+				      const char *ifname, bool guarded);
 
 /* Those of a pod; the newest. NULL when there is none. */
 const struct sandbox *sandboxes_of_pod(const struct sandboxes *s, const struct pod *pod);

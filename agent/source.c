@@ -239,6 +239,15 @@ struct source_file *source_add_api(struct source *s, const char *resource)
 	return f;
 }
 
+const struct namespace *source_namespace(const struct source *s, const char *name)
+{
+	for (const struct source_file *f = s->files; f; f = f->next)
+		for (size_t i = 0; i < f->objects.n_namespaces; i++)
+			if (!strcmp(f->objects.namespaces[i]->name, name))
+				return f->objects.namespaces[i];
+	return NULL;
+}
+
 bool source_incomplete(const struct source *s)
 {
 	for (struct source_file *f = s->files; f; f = f->next)

@@ -41,6 +41,8 @@ int source_scan(struct source *s);
 void source_watch(struct source *s, const char *path);
 /* A place for what the API says of one resource; it is source's until source_close(). */
 struct source_file *source_add_api(struct source *s, const char *resource);
+/* NULL when it is not known. */
+const struct namespace *source_namespace(const struct source *s, const char *name);
 /* Is there a file whose pods are not known, because it has never been good? */
 bool source_incomplete(const struct source *s);
 /* Has everything that the API knows been listed once? True where there is no API. */

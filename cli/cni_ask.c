@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/unix.h"
+#include "cli/cni_away.h"
 
 #define SOCKET_NAME "cni.sock"
 #define ANSWER_MAX  (1u << 20)
@@ -38,11 +39,13 @@ static char *request_text(const struct cni_request *r, int timeout_ms)
 			  "network", string_or_empty(r->network), "timeoutMs", timeout_ms);
 	char *text;
 
-	if (cni_request_has_pod(r))
+	if (cni_request_has_pod(r)) {
 		json_object_set_new(
 			json, "pod",
 			json_pack("{s:o, s:o, s:o}", "namespace", string_or_empty(r->namespace),
 				  "name", string_or_empty(r->pod), "uid", string_or_empty(r->uid)));
+		json_object_set_new(json, "exempt", json_boolean(cni_away_never_refused(r)));
+	}
 	if (valid)
 		json_object_set(json, "attachments", (json_t *)valid);
 	text = json_dumps(json, JSON_COMPACT);

@@ -96,6 +96,13 @@ bool cni_away_exempts(const struct cni_request *r, const char **ret_why)
 	return is_static_pod(r) || in_exempt_namespace(r);
 }
 
+bool cni_away_never_refused(const struct cni_request *r)
+{
+	const char *why;
+
+	return r->away == CNI_AWAY_ALLOW || cni_away_exempts(r, &why);
+}
+
 bool cni_away_allows(const struct cni_request *r, const char **ret_why)
 {
 	*ret_why = "agentAway is allow";

@@ -11,6 +11,9 @@
 
 /* Is it a pod that the node may need to recover? It starts, whatever is wrong. */
 bool cni_away_exempts(const struct cni_request *r, const char **ret_why);
+/* Does it start unseen where nobody knows it? So the administrator wants it, or the node needs it.
+ */
+bool cni_away_never_refused(const struct cni_request *r);
 /* True when the pod may start; *ret_why is a static text. */
 bool cni_away_allows(const struct cni_request *r, const char **ret_why);
 
