@@ -116,10 +116,9 @@ static void istio_list(struct compiler *c, const struct istio_list *l, const str
 		c->p->pod.flags |= l->all;
 	if (c->lists.n_ports + c->lists.n_cidrs > before)
 		c->p->pod.flags |= l->some;
-	if (loopback && l->list == WEIR_LIST_OUT_CIDR_INCLUDE)
+	/* One of either family takes the rules from both. */
+	if ((loopback || loopback6) && l->list == WEIR_LIST_OUT_CIDR_INCLUDE)
 		c->p->pod.flags |= WEIR_POD_OUT_LOOPBACK;
-	if (loopback6 && l->list == WEIR_LIST_OUT_CIDR_INCLUDE)
-		c->p->pod.flags |= WEIR_POD_OUT_LOOPBACK6;
 	c->p->sources[l->list] = v->source;
 }
 

@@ -70,7 +70,8 @@ static void want_interface(struct rules *want, const struct policy *policy, cons
 		const struct cidr *c = &policy->cidrs[i];
 		bool v4 = c->bits >= 96 && weir_addr_is_v4(&c->addr);
 
-		if (c->list != WEIR_LIST_OUT_CIDR_INCLUDE)
+		if (c->list != WEIR_LIST_OUT_CIDR_INCLUDE ||
+		    (!v4 && !(policy->pod.flags & WEIR_POD_IPV6)))
 			continue;
 		rule.family = v4 ? AF_INET : AF_INET6;
 		rule.dst = c->addr;

@@ -143,8 +143,7 @@ WEIR_INLINE struct weir_answer weir_decide_istio_nat(const struct weir_pod *p,
 	int lookup = weir_is_lookup(p, c);
 	int self_call =
 		!c->udp && c->lo && !c->loopback && !(p->tunnel_port && c->port == p->tunnel_port);
-	int lo_returns = c->lo && !lookup &&
-			 !(p->flags & (c->v6 ? WEIR_POD_OUT_LOOPBACK6 : WEIR_POD_OUT_LOOPBACK));
+	int lo_returns = c->lo && !lookup && !(p->flags & WEIR_POD_OUT_LOOPBACK);
 	int only_gid = (p->flags & (WEIR_POD_PROXY_UID | WEIR_POD_PROXY_GID)) == WEIR_POD_PROXY_GID;
 
 	if (c->port_excluded) /* 1 */

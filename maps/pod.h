@@ -62,7 +62,8 @@ enum weir_pod_flag {
 	WEIR_POD_OUT_PORTS = 1 << 4, /* WEIR_LIST_OUT_PORT_INCLUDE */
 	WEIR_POD_OUT_PORTS_EXCLUDE = 1 << 5, /* WEIR_LIST_OUT_PORT_EXCLUDE */
 	WEIR_POD_OUT_CIDRS_EXCLUDE = 1 << 6, /* WEIR_LIST_OUT_CIDR_EXCLUDE */
-	WEIR_POD_OUT_LOOPBACK = 1 << 7, /* an included range is one of 127.0.0.0/8 */
+	WEIR_POD_OUT_LOOPBACK =
+		1 << 7, /* an included range names a loopback address, of either family */
 	WEIR_POD_IN_ALL = 1 << 8,
 	WEIR_POD_IN_PORTS = 1 << 9, /* WEIR_LIST_IN_PORT_INCLUDE */
 	WEIR_POD_IN_PORTS_EXCLUDE = 1 << 10, /* WEIR_LIST_IN_PORT_EXCLUDE */
@@ -79,7 +80,6 @@ enum weir_pod_flag {
 	WEIR_POD_GROUPS_EXCLUDE = 1 << 20, /* WEIR_LIST_GROUP_EXCLUDE */
 	WEIR_POD_IF_EXCLUDE = 1 << 21, /* WEIR_LIST_IF_EXCLUDE */
 	WEIR_POD_IF_VIRTUAL = 1 << 22, /* WEIR_LIST_IF_VIRTUAL */
-	WEIR_POD_OUT_LOOPBACK6 = 1 << 23, /* an included range holds ::1, as written */
 };
 
 struct weir_pod {

@@ -89,6 +89,12 @@ def is_forwarded(probe, options, there, here):
     return probe.at == MACHINE and not named and taken and here.get("accepted by", "").startswith("remote")
 
 
+def is_answer_by_virtual(probe, options, there, here):
+    """The interface that leads to the network is called virtual: what comes in by it is delivered here, answers to others included."""
+    virtual = items(getattr(options, "reroute_virtual_interfaces", ""))
+    return probe.at == MACHINE and "tap0" not in virtual and {"eth0", "eth1"} & set(virtual) and here.get("errno") == "TIMEOUT"
+
+
 def inbound_port(options):
     return str(options.inbound_capture_port if isinstance(options, IstioOptions) else options.incoming_port)
 
@@ -96,6 +102,8 @@ def inbound_port(options):
 WANTED = [
     Wanted("connections that a pod forwards, of containers or machines within it", "*", is_forwarded,
            "iptables takes them for inbound ones and hands them to the inbound listener; Linkerd's skip-subnets exists to stop that"),
+    Wanted("a virtual interface that leads to the network as well, in a pod that forwards", "*", is_answer_by_virtual,
+           "a routing rule, unlike NAT, concerns every packet that comes in by the interface"),
     Wanted("a destination without a route", "errno", has_no_route, "the route is not asked at connect()"),
     *[Wanted("source address of a pod with several interfaces, or routes with a `src` hint", field, is_by_another_interface,
              "the source is bound before the route is known") for field in ("source seen", "getsockname")],
