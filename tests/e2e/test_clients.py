@@ -57,7 +57,7 @@ def node():
         yield lab
 
 
-@pytest.fixture(scope="module", params=[ENVOY, ENVOY_TPROXY, HAPROXY_TCP, SQUID_HTTP, endpoint])
+@pytest.fixture(scope="module", params=[ENVOY, ENVOY_TPROXY, HAPROXY_TCP, SQUID_HTTP])
 def proxy(request):
     return request.param
 
