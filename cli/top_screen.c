@@ -213,6 +213,8 @@ static void scroll_rows(struct screen *s, int by)
 	_cleanup_free_ const struct top_row **rows = top_order(s->top, &n);
 	size_t most = n > page ? n - page : 0;
 
+	(void)rows; /* their number is what is wanted */
+
 	if (by < 0)
 		s->skip = s->skip > (size_t)-by ? s->skip - (size_t)-by : 0;
 	else

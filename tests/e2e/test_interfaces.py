@@ -4,6 +4,8 @@
 Everything runs twice, in a pod with Istio's own rules and in one under weir.
 """
 
+import itertools
+
 import pytest
 
 from lab import Lab, iptables, net
@@ -12,6 +14,7 @@ from support import (APP, COUNTER, INBOUND, KINDS, OUTBOUND, PROXY, Shell, asser
                      plain_pod, start_proxy, wait_state)
 from test_outcomes import BASIC
 
+MACHINES = itertools.count(1)  # their numbers are parts of addresses
 EXCLUDE = "traffic.sidecar.istio.io/excludeInterfaces"
 VIRTUAL = "istio.io/reroute-virtual-interfaces"
 INCLUDE = "traffic.sidecar.istio.io/includeOutboundIPRanges"
@@ -48,7 +51,7 @@ def make_pod(lab, kind, annotations, rules):
 
 def plug(lab, pod, name, subnet, ipv6):
     """A second interface of the pod, to a machine of its own that answers on port 80; .1 is the pod, .2 the machine."""
-    number = next(COUNTER)
+    number = next(MACHINES)
     machine = lab.outside(f"machine-{number}", ip=f"203.0.113.{100 + number}", ipv6=f"2001:db8::{100 + number}")
     net.ip_batch(machine.netns, f"link add {name} type veth peer name {name} netns {pod.netns}", f"addr add {subnet}.2/24 dev {name}",
                  f"addr add {ipv6}::2/64 dev {name}", f"link set {name} up", "addr add 198.51.100.7/32 dev lo", "addr add 2001:db8:7::7/128 dev lo")
