@@ -32,14 +32,15 @@ def leftovers(prefix):
     return found + [line for line in pathlib.Path("/proc/mounts").read_text().splitlines() if prefix in line]
 
 
-def heed_sigint():
-    """A test run in the background ignores SIGINT, and so would its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def heed_signals():
+    """A test run in the background ignores SIGINT, one under nohup SIGHUP, and so would its children."""
+    for sig in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(sig, signal.SIG_DFL)
 
 
 def start_owner():
     """Another process with a lab that has a running server."""
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], env={**os.environ, "PYTHONPATH": str(TESTS)}, stdout=subprocess.PIPE, text=True, preexec_fn=heed_sigint)
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], env={**os.environ, "PYTHONPATH": str(TESTS)}, stdout=subprocess.PIPE, text=True, preexec_fn=heed_signals)
     return owner, owner.stdout.readline().strip()
 
 
