@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -90,4 +91,21 @@ int netlink_request(struct mnl_socket *nl, struct nlmsghdr *message, int there)
 		       NULL) >= 0)
 		return 0;
 	return errno == there ? 0 : -errno;
+}
+
+int netlink_add_local_table(struct mnl_socket *nl, uint8_t family, uint32_t table)
+{
+	char buffer[512];
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+	struct rtmsg *rt = mnl_nlmsg_put_extra_header(message, sizeof(*rt));
+
+	message->nlmsg_type = RTM_NEWROUTE;
+	message->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+	rt->rtm_family = family;
+	rt->rtm_protocol = RTPROT_BOOT;
+	rt->rtm_scope = family == AF_INET ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
+	rt->rtm_type = RTN_LOCAL;
+	mnl_attr_put_u32(message, RTA_TABLE, table);
+	mnl_attr_put_u32(message, RTA_OIF, if_nametoindex("lo"));
+	return netlink_request(nl, message, EEXIST);
 }

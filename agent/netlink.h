@@ -26,4 +26,8 @@ int netlink_dump(struct mnl_socket *nl, uint16_t type, uint8_t family, mnl_cb_t 
  * nothing to do. 0 or -errno. */
 int netlink_request(struct mnl_socket *nl, struct nlmsghdr *message, int there);
 
+/* Whatever a table is asked for is delivered here: `ip route add local default dev lo table N`. 0
+ * as well when it is there already; -errno. */
+int netlink_add_local_table(struct mnl_socket *nl, uint8_t family, uint32_t table);
+
 #endif

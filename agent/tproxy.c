@@ -4,86 +4,33 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fib_rules.h>
-#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <net/if.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/netlink.h"
 #include "agent/netns.h"
 #include "base/cleanup.h"
 
 #define MARK  1337 /* ISTIO_INBOUND_TPROXY_MARK */
 #define TABLE 133 /* ISTIO_INBOUND_TPROXY_ROUTE_TABLE */
 
-struct request {
-	struct nlmsghdr header;
-	struct rtmsg body; /* struct fib_rule_hdr has the same size and order of fields */
-	char attributes[64];
-};
-
-_Static_assert(sizeof(struct rtmsg) == sizeof(struct fib_rule_hdr), "one struct for both");
-
-static void add_number(struct request *r, unsigned short type, uint32_t value)
-{
-	struct rtattr *a = (struct rtattr *)((char *)r + NLMSG_ALIGN(r->header.nlmsg_len));
-
-	a->rta_type = type;
-	a->rta_len = RTA_LENGTH(sizeof(value));
-	memcpy(RTA_DATA(a), &value, sizeof(value));
-	r->header.nlmsg_len = NLMSG_ALIGN(r->header.nlmsg_len) + RTA_ALIGN(a->rta_len);
-}
-
-/* 0 when it is there already. */
-static int ask(int fd, const struct request *r)
-{
-	struct {
-		struct nlmsghdr header;
-		struct nlmsgerr error;
-		char original[128];
-	} reply;
-
-	if (send(fd, r, r->header.nlmsg_len, 0) < 0)
-		return -errno;
-	if (recv(fd, &reply, sizeof(reply), 0) < (ssize_t)NLMSG_LENGTH(sizeof(reply.error)) ||
-	    reply.header.nlmsg_type != NLMSG_ERROR)
-		return -EPROTO;
-	return reply.error.error == -EEXIST ? 0 : reply.error.error;
-}
-
 /* ip rule add fwmark 1337 lookup 133 */
-static int add_rule(int fd, unsigned char family)
+static int add_rule(struct mnl_socket *nl, uint8_t family)
 {
-	struct request r = {
-		.header = { .nlmsg_len = NLMSG_LENGTH(sizeof(r.body)),
-			    .nlmsg_type = RTM_NEWRULE,
-			    .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL },
-		.body = { .rtm_family = family, .rtm_table = TABLE, .rtm_type = FR_ACT_TO_TBL },
-	};
+	char buffer[512];
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+	struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(message, sizeof(*rule));
 
-	add_number(&r, FRA_FWMARK, MARK);
-	add_number(&r, FRA_FWMASK, UINT32_MAX); /* EEXIST compares all that was given */
-	return ask(fd, &r);
-}
-
-/* ip route add local default dev lo table 133 */
-static int add_route(int fd, unsigned char family)
-{
-	struct request r = {
-		.header = { .nlmsg_len = NLMSG_LENGTH(sizeof(r.body)),
-			    .nlmsg_type = RTM_NEWROUTE,
-			    .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL },
-		.body = { .rtm_family = family,
-			  .rtm_table = TABLE,
-			  .rtm_protocol = RTPROT_BOOT,
-			  .rtm_scope = family == AF_INET ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE,
-			  .rtm_type = RTN_LOCAL },
-	};
-
-	add_number(&r, RTA_OIF, if_nametoindex("lo"));
-	return ask(fd, &r);
+	message->nlmsg_type = RTM_NEWRULE;
+	message->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+	rule->family = family;
+	rule->table = TABLE;
+	rule->action = FR_ACT_TO_TBL;
+	mnl_attr_put_u32(message, FRA_FWMARK, MARK);
+	mnl_attr_put_u32(message, FRA_FWMASK, UINT32_MAX); /* EEXIST compares all that was given */
+	return netlink_request(nl, message, EEXIST);
 }
 
 /* Accepted sockets take over the mark of their SYN; of both families. */
@@ -96,15 +43,17 @@ static int inherit_marks(void)
 
 static int set_up(void *ctx)
 {
-	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-	static const unsigned char families[] = { AF_INET, AF_INET6 };
+	static const uint8_t families[] = { AF_INET, AF_INET6 };
+	struct mnl_socket *nl = netlink_open();
 	const bool *v6 = ctx;
-	int err = fd < 0 ? -errno : 0;
+	int err = nl ? 0 : -errno;
 
 	for (int i = 0; !err && i <= *v6; i++) {
-		err = add_rule(fd, families[i]);
-		err = err ?: add_route(fd, families[i]);
+		err = add_rule(nl, families[i]);
+		err = err ?: netlink_add_local_table(nl, families[i], TABLE);
 	}
+	if (nl)
+		mnl_socket_close(nl);
 	return err ?: inherit_marks();
 }
 

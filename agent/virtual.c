@@ -123,25 +123,6 @@ static int change_rule(struct mnl_socket *nl, uint16_t type, const struct rule *
 	return netlink_request(nl, message, type == RTM_NEWRULE ? EEXIST : ENOENT);
 }
 
-/* Everything in the table is delivered here: `ip route add local default dev lo table 133`. */
-static int add_local_route(struct mnl_socket *nl, uint8_t family)
-{
-	char buffer[512];
-	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
-	struct rtmsg *rt = mnl_nlmsg_put_extra_header(message, sizeof(*rt));
-
-	message->nlmsg_type = RTM_NEWROUTE;
-	message->nlmsg_flags = NLM_F_CREATE | NLM_F_REPLACE;
-	rt->rtm_family = family;
-	rt->rtm_table = TABLE;
-	rt->rtm_protocol = PROTOCOL;
-	rt->rtm_scope = family == AF_INET ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
-	rt->rtm_type = RTN_LOCAL;
-	mnl_attr_put_u32(message, RTA_TABLE, TABLE);
-	mnl_attr_put_u32(message, RTA_OIF, if_nametoindex("lo"));
-	return netlink_request(nl, message, EEXIST);
-}
-
 /* Of the dump: weir's own rules. */
 static int keep_own(const struct nlmsghdr *message, void *data)
 {
@@ -169,7 +150,7 @@ static int sync_rules(struct mnl_socket *nl, const struct rules *have, const str
 
 	for (size_t i = 0; !err && i < want->n; i++)
 		if (!has_rule(have, &want->items[i])) {
-			err = add_local_route(nl, want->items[i].family);
+			err = netlink_add_local_table(nl, want->items[i].family, TABLE);
 			if (!err)
 				err = change_rule(nl, RTM_NEWRULE, &want->items[i]);
 			changes++;
