@@ -110,14 +110,13 @@ int istio_ports_parse(const struct istio_key *k, const char *value, enum weir_li
 
 /* On an error, *ret_item is the item that is no prefix; both texts are owned by the caller. */
 static int add_cidrs(const struct istio_key *k, const char *rest, bool trim, enum weir_list list,
-		     struct lists *lists, bool *ret_loopback, bool *ret_loopback6, char **ret_item,
-		     char **ret_error)
+		     struct lists *lists, bool *ret_loopback, char **ret_item, char **ret_error)
 {
 	struct weir_addr addr;
 	unsigned int bits;
 	bool v4;
 
-	*ret_loopback = *ret_loopback6 = false;
+	*ret_loopback = false;
 	for (;;) {
 		_cleanup_free_ char *raw = next_of(k, &rest);
 		_cleanup_free_ char *item = !raw ? NULL : trim ? go_trim_space(raw) : TAKE_PTR(raw);
@@ -128,20 +127,19 @@ static int add_cidrs(const struct istio_key *k, const char *rest, bool trim, enu
 			*ret_item = TAKE_PTR(item);
 			return -EINVAL;
 		}
-		*(v4 ? ret_loopback : ret_loopback6) |= weir_addr_is_loopback(&addr);
+		*ret_loopback |= weir_addr_is_loopback(&addr);
 		lists_add_cidr(lists, list, &addr, v4 ? bits + 96 : bits, v4);
 	}
 }
 
 int istio_cidrs_parse(const struct istio_key *k, const char *value, enum weir_list list,
-		      struct lists *lists, bool *ret_all, bool *ret_loopback, bool *ret_loopback6,
-		      char **ret_error)
+		      struct lists *lists, bool *ret_all, bool *ret_loopback, char **ret_error)
 {
 	bool all = k->wildcard && !strcmp(value, "*");
 	const char *rest = all || !*value ? NULL : value;
 	_cleanup_free_ char *item = NULL, *error = NULL;
 
-	if (add_cidrs(k, rest, false, list, lists, ret_loopback, ret_loopback6, &item, &error) < 0)
+	if (add_cidrs(k, rest, false, list, lists, ret_loopback, &item, &error) < 0)
 		return invalid_at(k, value,
 				  xasprintf("%s%sfailed parsing cidr '%s': %s",
 					    k->where ? "" : k->name,
@@ -403,10 +401,9 @@ int linkerd_cidrs_parse(const char *key, const char *value, enum weir_list list,
 {
 	const struct istio_key k = { .key = key };
 	_cleanup_free_ char *item = NULL, *error = NULL;
-	bool loopback, loopback6;
+	bool loopback;
 
-	if (add_cidrs(&k, *value ? value : NULL, true, list, lists, &loopback, &loopback6, &item,
-		      &error) < 0)
+	if (add_cidrs(&k, *value ? value : NULL, true, list, lists, &loopback, &item, &error) < 0)
 		return invalid(key, value, xasprintf("%s is not a valid CIDR address", item),
 			       ret_error);
 	return 0;

@@ -57,12 +57,11 @@ struct istio_key {
 int istio_ports_parse(const struct istio_key *key, const char *value, enum weir_list list,
 		      struct lists *lists, bool *ret_all, char **ret_error);
 /*
- * *ret_loopback, *ret_loopback6: an item of that family names a loopback address, which to Istio is
+ * *ret_loopback: an item of either family names a loopback address, which to Istio is
  * one whose address as written is (127.0.0.0/8, but not 0.0.0.0/0).
  */
 int istio_cidrs_parse(const struct istio_key *key, const char *value, enum weir_list list,
-		      struct lists *lists, bool *ret_all, bool *ret_loopback, bool *ret_loopback6,
-		      char **ret_error);
+		      struct lists *lists, bool *ret_all, bool *ret_loopback, char **ret_error);
 int istio_interfaces_parse(const struct istio_key *key, const char *value, enum weir_list list,
 			   struct lists *lists, char **ret_error);
 /* One port from 1 on. */

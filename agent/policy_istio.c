@@ -101,13 +101,13 @@ static void istio_list(struct compiler *c, const struct istio_list *l, const str
 {
 	struct istio_key key = key_of(v, l->name, l->wildcard);
 	size_t before = c->lists.n_ports + c->lists.n_cidrs;
-	bool all = false, loopback = false, loopback6 = false;
+	bool all = false, loopback = false;
 	char *error;
 	int r;
 
-	r = l->ports ? istio_ports_parse(&key, v->text, l->list, &c->lists, &all, &error)
-		     : istio_cidrs_parse(&key, v->text, l->list, &c->lists, &all, &loopback,
-					 &loopback6, &error);
+	r = l->ports
+		    ? istio_ports_parse(&key, v->text, l->list, &c->lists, &all, &error)
+		    : istio_cidrs_parse(&key, v->text, l->list, &c->lists, &all, &loopback, &error);
 	if (r < 0) {
 		policy_error(c, error);
 		return;
@@ -117,7 +117,7 @@ static void istio_list(struct compiler *c, const struct istio_list *l, const str
 	if (c->lists.n_ports + c->lists.n_cidrs > before)
 		c->p->pod.flags |= l->some;
 	/* One of either family takes the rules from both. */
-	if ((loopback || loopback6) && l->list == WEIR_LIST_OUT_CIDR_INCLUDE)
+	if (loopback && l->list == WEIR_LIST_OUT_CIDR_INCLUDE)
 		c->p->pod.flags |= WEIR_POD_OUT_LOOPBACK;
 	c->p->sources[l->list] = v->source;
 }

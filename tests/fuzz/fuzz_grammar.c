@@ -30,10 +30,10 @@ static int istio_ports(const char *text, struct lists *lists, char **ret_error)
 
 static int istio_cidrs(const char *text, struct lists *lists, char **ret_error)
 {
-	bool all, loopback, loopback6;
+	bool all, loopback;
 
 	return istio_cidrs_parse(&keys[0], text, WEIR_LIST_OUT_CIDR_INCLUDE, lists, &all, &loopback,
-				 &loopback6, ret_error);
+				 ret_error);
 }
 
 static int interfaces(const char *text, struct lists *lists, char **ret_error)

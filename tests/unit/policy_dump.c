@@ -36,7 +36,6 @@ static const char *const flags[] = {
 	"groups_exclude",
 	"if_exclude",
 	"if_virtual",
-	"out_loopback6",
 };
 
 static const char *const lists[WEIR_LIST_MAX] = {

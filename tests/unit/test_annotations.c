@@ -181,17 +181,17 @@ static void test_istio_cidrs(void **state)
 		_cleanup_free_ char *error = NULL, *shown = NULL;
 		_cleanup_lists_ struct lists lists = { 0 };
 		const char *in = istio_cidrs[i].in;
-		bool all, loopback, loopback6;
+		bool all, loopback;
 
 		if (istio_cidrs_parse(istio_cidrs[i].key, in, WEIR_LIST_OUT_CIDR_INCLUDE, &lists,
-				      &all, &loopback, &loopback6, &error) < 0) {
+				      &all, &loopback, &error) < 0) {
 			assert_non_null(istio_cidrs[i].error);
 			expect_invalid(istio_cidrs[i].key->key, in, istio_cidrs[i].error, error);
 			continue;
 		}
 		assert_null(istio_cidrs[i].error);
 		assert_int_equal(all, !istio_cidrs[i].out);
-		assert_int_equal(loopback || loopback6, istio_cidrs[i].loopback);
+		assert_int_equal(loopback, istio_cidrs[i].loopback);
 		shown = show_cidrs(&lists);
 		assert_string_equal(shown, istio_cidrs[i].out ?: "");
 	}
@@ -224,11 +224,11 @@ static void test_v6_ranges_are_v6(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_lists_ struct lists lists = { 0 };
-		bool all, loopback, loopback6;
+		bool all, loopback;
 		char *error;
 
 		assert_int_equal(istio_cidrs_parse(&ranges, cases[i].in, WEIR_LIST_OUT_CIDR_INCLUDE,
-						   &lists, &all, &loopback, &loopback6, &error),
+						   &lists, &all, &loopback, &error),
 				 0);
 		assert_int_equal(lists.n_cidrs, cases[i].n);
 		assert_false(holds(&lists, "0.0.0.0"));
@@ -566,7 +566,7 @@ static void test_huge(void **state)
 {
 	_cleanup_buf_ struct buf ports = { 0 }, cidrs = { 0 };
 	_cleanup_lists_ struct lists lists = { 0 };
-	bool all, loopback, loopback6;
+	bool all, loopback;
 	char *error;
 
 	(void)state;
@@ -578,7 +578,7 @@ static void test_huge(void **state)
 					   &lists, &all, &error),
 			 0);
 	assert_int_equal(istio_cidrs_parse(&ranges, cidrs.data, WEIR_LIST_OUT_CIDR_INCLUDE, &lists,
-					   &all, &loopback, &loopback6, &error),
+					   &all, &loopback, &error),
 			 0);
 	lists_normalize(&lists);
 	assert_int_equal(lists.n_ports, 5000);
