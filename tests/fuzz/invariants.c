@@ -147,7 +147,9 @@ static void check_policy(const struct policy *p)
 		return;
 	}
 	must(p->state == POLICY_FAILED || p->pod.mode == WEIR_MODE_OBSERVE);
-	must(!p->pod.flags && !p->n_ports && !p->n_cidrs && !p->n_ids && !p->n_interfaces);
+	/* Lookups that would have been captured are refused with the rest. */
+	must(!(p->pod.flags & ~(p->pod.mode == WEIR_MODE_REFUSE ? WEIR_POD_DNS : 0U)));
+	must(!p->n_ports && !p->n_cidrs && !p->n_ids && !p->n_interfaces);
 }
 
 void check_pod(const struct pod *pod, const struct policy_options *options)
