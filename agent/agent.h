@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The agent: one struct that owns everything, one event loop. Reading order: main.c (options, then
- * start to end in agent_run()), reconcile.h (pods into the kernel), loader.h (programs and maps).
+ * The agent: one struct that owns everything, one event loop. Reading order: main.c (start to
+ * end in agent_run()), reconcile.h (pods into the kernel), loader.h (programs and maps).
  */
 #ifndef WEIR_AGENT_AGENT_H
 #define WEIR_AGENT_AGENT_H
@@ -15,6 +15,7 @@
 #include "agent/loader.h"
 #include "agent/loop.h"
 #include "agent/names.h"
+#include "agent/options.h"
 #include "agent/reconcile.h"
 #include "agent/retire.h"
 #include "agent/sandbox.h"
@@ -22,27 +23,6 @@
 #include "agent/uninstall.h"
 #include "exporter/collect.h"
 #include "exporter/http.h"
-
-struct agent_options {
-	const char *cgroup_root; /* NULL: the kubepods cgroup that is found */
-	bool allow_root_cgroup;
-	const char *bpf_dir;
-	const char *run_dir;
-	const char *state_dir;
-	bool takeover;
-	const char *pods_dir; /* NULL: none */
-	const char *kubeconfig; /* NULL: in cluster when there is one and no pods_dir */
-	const char *daemonset; /* NAMESPACE/NAME of the one that the agent runs in; NULL: none */
-	bool all_peers; /* names of pods that run elsewhere */
-	int64_t watch_ms;
-	const char *node_name;
-	const char *mesh;
-	const char *listen_address;
-	const char *telemetry_path;
-	const char *web_config;
-	bool tls; /* tell TLS from plaintext */
-	uint32_t max_flows; /* 0: WEIR_FLOWS_MAX less the reserve */
-};
 
 struct agent {
 	struct agent_options options;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `weir agent`: options, then everything from start to end in agent_run(). */
-#include <argp.h>
+/* `weir agent`: everything from start to end in agent_run(). */
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <signal.h>
@@ -8,7 +7,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
-#include <sys/utsname.h>
 
 #include "agent/agent.h"
 #include "agent/kube_config.h"
@@ -22,167 +20,6 @@
 #define MAX_REST_MS  1000
 #define SETTLE_MS    1000 /* as many CNI calls as that brings */
 #define RECONCILE_MS 10000 /* network namespaces end without telling */
-
-enum {
-	OPT_CGROUP_ROOT = 256,
-	OPT_ALLOW_ROOT,
-	OPT_BPF_DIR,
-	OPT_RUN_DIR,
-	OPT_STATE_DIR,
-	OPT_TAKEOVER,
-	OPT_PODS_DIR,
-	OPT_KUBECONFIG,
-	OPT_PEERS,
-	OPT_WATCH_TIMEOUT,
-	OPT_DAEMONSET,
-	OPT_NODE_NAME,
-	OPT_MESH,
-	OPT_LISTEN,
-	OPT_PATH,
-	OPT_WEB_CONFIG,
-	OPT_MAX_FLOWS,
-	OPT_TLS,
-	OPT_LOG_LEVEL,
-	OPT_LOG_FORMAT
-};
-
-static const struct argp_option options[] = {
-	{ "cgroup-root", OPT_CGROUP_ROOT, "PATH", 0,
-	  "cgroup of the pods (default: the kubepods cgroup that is found)", 0 },
-	{ "allow-root-cgroup", OPT_ALLOW_ROOT, NULL, 0,
-	  "accept the root of the cgroup tree, which holds the host's own processes", 0 },
-	{ "bpf-dir", OPT_BPF_DIR, "PATH", 0, "where maps and links are pinned (/sys/fs/bpf/weir)",
-	  0 },
-	{ "run-dir", OPT_RUN_DIR, "PATH", 0, "where the control socket lies (/run/weir)", 0 },
-	{ "state-dir", OPT_STATE_DIR, "PATH", 0, "what outlives a reboot (/var/lib/weir)", 0 },
-	{ "takeover", OPT_TAKEOVER, NULL, 0,
-	  "capture also pods that have their mesh's own iptables rules", 0 },
-	{ "pods-dir", OPT_PODS_DIR, "DIR", 0, "pods, Services, ... as JSON files; watched", 0 },
-	{ "kubeconfig", OPT_KUBECONFIG, "FILE", 0,
-	  "how to reach the Kubernetes API, or in-cluster (the default in a pod of a cluster, "
-	  "without --pods-dir)",
-	  0 },
-	{ "peers", OPT_PEERS, "SCOPE", 0,
-	  "whose names are known: cluster, or node for this node's pods and Services only "
-	  "(cluster)",
-	  0 },
-	{ "kubernetes.watch-timeout", OPT_WATCH_TIMEOUT, "SECONDS", 0,
-	  "how long a watch of the API lasts at most (300)", 0 },
-	{ "daemonset", OPT_DAEMONSET, "NAMESPACE/NAME", 0,
-	  "the DaemonSet that this agent runs in: when it is deleted, weir is uninstalled from the "
-	  "node",
-	  0 },
-	{ "node-name", OPT_NODE_NAME, "NAME", 0, "name of this node (default: its host name)", 0 },
-	{ "mesh", OPT_MESH, "MESH", 0, "auto, istio, linkerd, ambient or none (auto)", 0 },
-	{ "web.listen-address", OPT_LISTEN, "ADDR:PORT", 0, "metrics (:9464)", 0 },
-	{ "web.telemetry-path", OPT_PATH, "PATH", 0, "path of the metrics (/metrics)", 0 },
-	{ "web.config.file", OPT_WEB_CONFIG, "FILE", 0, "not there yet", 0 },
-	{ "metrics.max-flows", OPT_MAX_FLOWS, "N", 0,
-	  "series of connections that have a place of their own, of all workloads together (57344)",
-	  0 },
-	{ "metrics.tls", OPT_TLS, NULL, 0,
-	  "tell TLS from plaintext by the first bytes of a connection; costs something at each "
-	  "packet",
-	  0 },
-	{ "log.level", OPT_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error (info)", 0 },
-	{ "log.format", OPT_LOG_FORMAT, "FORMAT", 0, "logfmt or json (logfmt)", 0 },
-	{ 0 },
-};
-
-static uint32_t parse_count(struct argp_state *state, const char *option, const char *arg)
-{
-	char *end;
-	unsigned long n = strtoul(arg, &end, 10);
-
-	if (end == arg || *end || n < 1 || n > 10000000)
-		argp_error(state, "--%s=%s: a number from 1 to 10000000", option, arg);
-	return (uint32_t)n;
-}
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-	struct agent_options *o = state->input;
-	char *end;
-
-	switch (key) {
-	case OPT_CGROUP_ROOT:
-		o->cgroup_root = arg;
-		break;
-	case OPT_ALLOW_ROOT:
-		o->allow_root_cgroup = true;
-		break;
-	case OPT_BPF_DIR:
-		o->bpf_dir = arg;
-		break;
-	case OPT_RUN_DIR:
-		o->run_dir = arg;
-		break;
-	case OPT_STATE_DIR:
-		o->state_dir = arg;
-		break;
-	case OPT_TAKEOVER:
-		o->takeover = true;
-		break;
-	case OPT_PODS_DIR:
-		o->pods_dir = arg;
-		break;
-	case OPT_KUBECONFIG:
-		o->kubeconfig = arg;
-		break;
-	case OPT_PEERS:
-		if (strcmp(arg, "cluster") && strcmp(arg, "node"))
-			argp_error(state, "--peers=%s: cluster or node", arg);
-		o->all_peers = *arg == 'c';
-		break;
-	case OPT_WATCH_TIMEOUT:
-		o->watch_ms = strtol(arg, &end, 10) * 1000;
-		if (*end || o->watch_ms < 1000 || o->watch_ms > 3600000)
-			argp_error(state, "--kubernetes.watch-timeout=%s: 1 to 3600", arg);
-		break;
-	case OPT_DAEMONSET:
-		if (!strchr(arg, '/'))
-			argp_error(state, "--daemonset=%s: NAMESPACE/NAME", arg);
-		o->daemonset = arg;
-		break;
-	case OPT_NODE_NAME:
-		o->node_name = arg;
-		break;
-	case OPT_MESH:
-		if (policy_meshes_parse(arg, &(enum policy_meshes){ 0 }) < 0)
-			argp_error(state, "--mesh=%s: auto, istio, linkerd, ambient or none", arg);
-		o->mesh = arg;
-		break;
-	case OPT_LISTEN:
-		o->listen_address = arg;
-		break;
-	case OPT_PATH:
-		o->telemetry_path = arg;
-		break;
-	case OPT_WEB_CONFIG:
-		o->web_config = arg;
-		break;
-	case OPT_MAX_FLOWS:
-		o->max_flows = parse_count(state, "metrics.max-flows", arg);
-		break;
-	case OPT_TLS:
-		o->tls = true;
-		break;
-	case OPT_LOG_LEVEL:
-		if (log_set_level(arg) < 0)
-			argp_error(state, "--log.level=%s: debug, info, warn or error", arg);
-		break;
-	case OPT_LOG_FORMAT:
-		if (log_set_format(arg) < 0)
-			argp_error(state, "--log.format=%s: logfmt or json", arg);
-		break;
-	case ARGP_KEY_ARG:
-		argp_error(state, "unexpected argument: %s", arg);
-		break;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-	return 0;
-}
 
 /* The cgroup to attach to; never the root of the tree unasked. */
 static int choose_cgroup(struct agent *agent, char **ret_error)
@@ -564,32 +401,10 @@ static int agent_run(struct agent *agent)
 	return loop_run(agent->loop);
 }
 
-static const char *host_name(void)
-{
-	static struct utsname uts;
-
-	return uname(&uts) == 0 ? uts.nodename : "";
-}
-
 int weir_agent_main(int argc, char **argv)
 {
-	static const struct argp argp = {
-		.options = options,
-		.parser = parse,
-		.doc = "Diverts the traffic of this node's pods to their proxies and counts every "
-		       "connection. When it ends, what it attached stays and goes on working; "
-		       "weir cleanup removes it.",
-	};
 	struct agent agent = {
-		.options = { .bpf_dir = "/sys/fs/bpf/weir",
-			     .run_dir = "/run/weir",
-			     .state_dir = "/var/lib/weir",
-			     .node_name = host_name(),
-			     .mesh = "auto",
-			     .listen_address = ":9464",
-			     .telemetry_path = "/metrics",
-			     .all_peers = true,
-			     .watch_ms = 300000 },
+		.options = agent_options_parse(argc, argv),
 		.uninstall.timer = -1,
 		.ctl_fd = -1,
 		.signal_fd = -1,
@@ -597,10 +412,8 @@ int weir_agent_main(int argc, char **argv)
 		.http_timer = -1,
 		.started = time(NULL),
 	};
-	int err;
+	int err = agent_run(&agent);
 
-	argp_parse(&argp, argc, argv, 0, NULL, &agent.options);
-	err = agent_run(&agent);
 	stop(&agent);
 	if (agent.uninstall.decided)
 		err = uninstall_finish(agent.options.bpf_dir);
