@@ -128,6 +128,10 @@ static const char *load_hint(int err)
 	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
 		return "this kernel has no BTF (/sys/kernel/btf/vmlinux): one with "
 		       "CONFIG_DEBUG_INFO_BTF is needed";
+	/* The last of what cannot be replaced came to sock_ops with 5.15. */
+	if (libbpf_probe_bpf_helper(BPF_PROG_TYPE_SOCK_OPS, BPF_FUNC_get_netns_cookie, NULL) != 1)
+		return "this kernel is too old, Linux 5.15 is needed: weir check tells what it "
+		       "lacks";
 	if (err == -EINVAL)
 		return "maps of an incompatible version may be pinned there: weir cleanup removes "
 		       "them";
