@@ -170,7 +170,24 @@ static int limit_flows(const struct loader *l)
 		       : 0;
 }
 
-static int load(struct loader *l, uint32_t max_flows, char **ret_error)
+/* Whether a map that not everybody needs is made. */
+static bool wants_traits(const struct loader *l, const struct loader_options *options)
+{
+	_cleanup_free_ char *path = xasprintf("%s/weir_traits", l->bpf_dir);
+
+	return options->traits || access(path, F_OK) == 0;
+}
+
+static int configure(struct loader *l, const struct loader_options *options)
+{
+	int err = bpf_map__set_max_entries(l->skel->maps.weir_flows,
+					   flows_size(l, options->max_flows));
+
+	l->skel->rodata->weir_pod_local = options->pod_local;
+	return err ?: bpf_map__set_autocreate(l->skel->maps.weir_traits, wants_traits(l, options));
+}
+
+static int load(struct loader *l, const struct loader_options *options, char **ret_error)
 {
 	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = l->bpf_dir);
 	int err;
@@ -178,8 +195,7 @@ static int load(struct loader *l, uint32_t max_flows, char **ret_error)
 	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
 	libbpf_set_print(log_libbpf);
 	l->skel = weir_bpf__open_opts(&opts);
-	err = l->skel ? bpf_map__set_max_entries(l->skel->maps.weir_flows, flows_size(l, max_flows))
-		      : -errno;
+	err = l->skel ? configure(l, options) : -errno;
 	err = err ?: weir_bpf__load(l->skel);
 	err = err ?: limit_flows(l);
 	if (err)
@@ -332,18 +348,18 @@ static int attach_iterators(struct loader *l, char **ret_error)
 	return -errno;
 }
 
-int loader_open(const char *bpf_dir, uint32_t max_flows, struct loader **ret, char **ret_error)
+int loader_open(const struct loader_options *options, struct loader **ret, char **ret_error)
 {
 	struct loader *l = xcalloc(1, sizeof(*l));
 	int err;
 
-	l->bpf_dir = xstrdup(bpf_dir);
+	l->bpf_dir = xstrdup(options->bpf_dir);
 	l->lock_fd = l->cgroup_fd = -1;
 	err = prepare_dir(l, ret_error);
 	if (!err)
 		err = lock_dir(l, ret_error);
 	if (!err)
-		err = load(l, max_flows, ret_error);
+		err = load(l, options, ret_error);
 	if (err) {
 		loader_free(l);
 		return err;
@@ -428,7 +444,7 @@ void loader_each_map(const struct loader *l, void (*fn)(const char *name, int fd
 	struct bpf_map *map;
 
 	bpf_object__for_each_map (map, l->skel->obj)
-		if (is_ours(map))
+		if (is_ours(map) && bpf_map__fd(map) >= 0)
 			fn(bpf_map__name(map), bpf_map__fd(map), ctx);
 }
 
@@ -523,8 +539,12 @@ static int load_netns(const struct loader *l, uint64_t cookie, struct netns_bpf 
 	bpf_object__for_each_map (map, skel->obj) {
 		int fd = bpf_object__find_map_fd_by_name(l->skel->obj, bpf_map__name(map));
 
-		if (fd < 0 || strncmp(bpf_map__name(map), "weir_", 5))
+		if (strncmp(bpf_map__name(map), "weir_", 5))
 			continue; /* its own .rodata */
+		if (fd < 0) {
+			bpf_map__set_autocreate(map, false);
+			continue;
+		}
 		bpf_map__set_pin_path(map, NULL);
 		err = err ?: bpf_map__reuse_fd(map, fd);
 	}

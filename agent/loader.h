@@ -18,13 +18,20 @@
 
 struct loader;
 
+struct loader_options {
+	const char *bpf_dir;
+	uint32_t max_flows; /* how many flows the hooks may make; 0: the default */
+	bool pod_local; /* count what stays within a pod */
+	bool traits; /* weir_traits is wanted; one that is pinned is used anyhow */
+};
+
 /*
- * Takes BPFDIR for this process (a second agent gets -EBUSY) and loads, on the pinned maps.
- * max_flows: how many flows the hooks may make, 0: the default. A table that is pinned keeps its
- * size, which is said: to change it would mean to stop counting for a moment.
+ * Takes BPFDIR for this process (a second agent gets -EBUSY) and loads, on the pinned maps. A table
+ * that is pinned keeps its size, which is said: to change it would mean to stop counting for a
+ * moment.
  * *ret_error: one line that says what to do, the caller's; set on failure only.
  */
-int loader_open(const char *bpf_dir, uint32_t max_flows, struct loader **ret, char **ret_error);
+int loader_open(const struct loader_options *options, struct loader **ret, char **ret_error);
 /* Attaches at the pods' cgroup, all hooks or none. */
 int loader_attach(struct loader *loader, const char *cgroup_root, char **ret_error);
 /* Has the first payload of each connection looked at, or no longer. After loader_attach(). */

@@ -312,11 +312,23 @@ static int open_places(struct agent *agent)
 			      on_source_changed, agent);
 }
 
+static int open_loader(struct agent *agent, char **ret_error)
+{
+	const struct agent_options *o = &agent->options;
+	struct loader_options loader = { .bpf_dir = o->bpf_dir,
+					 .max_flows = o->max_flows,
+					 .pod_local = o->pod_local,
+					 .traits = o->pod_label };
+
+	return loader_open(&loader, &agent->loader, ret_error);
+}
+
 /* Everything up to the first reconciliation; *ret_error says what failed. */
 static int start(struct agent *agent, char **ret_error)
 {
 	struct policy_options policy = { .meshes = POLICY_MESH_AUTO,
 					 .takeover = agent->options.takeover };
+	struct traits_options traits = { .pod_label = agent->options.pod_label };
 	int err = policy_meshes_parse(agent->options.mesh, &policy.meshes);
 
 	if (err) {
@@ -330,16 +342,18 @@ static int start(struct agent *agent, char **ret_error)
 	if (!err)
 		err = watch_signals(agent);
 	if (!err)
-		err = loader_open(agent->options.bpf_dir, agent->options.max_flows, &agent->loader,
-				  ret_error);
+		err = open_loader(agent, ret_error);
 	if (err)
 		return err;
 	feature_probe(agent);
 	metrics_init(agent);
-	agent->names = names_open(loader_map(agent->loader, "weir_names"),
-				  loader_map(agent->loader, "weir_counters"));
+	agent->names = names_open(&(struct names_maps){
+		.names = loader_map(agent->loader, "weir_names"),
+		.traits = loader_map(agent->loader, "weir_traits"),
+		.counters = loader_map(agent->loader, "weir_counters"),
+	});
 	agent->reconciler = reconciler_new(agent->loader, agent->names, &agent->source,
-					   &agent->places, &policy);
+					   &agent->places, &policy, &traits);
 	reconciler_watch(agent->reconciler, agent->loop, on_source_changed, agent);
 	agent->reconcile_timer = loop_timer(agent->loop, on_reconcile, agent);
 	if (agent->reconcile_timer < 0)

@@ -56,6 +56,7 @@ void managed_take(struct managed *m, const struct pod *pod, const struct source_
 	m->uid = xstrdup(pod->uid);
 	m->node = xstrdup(pod->node_name ?: "");
 	pod_workload(pod, &m->workload, &m->workload_kind);
+	pod_traits(pod, m->workload, &m->traits);
 	m->netns = TAKE_PTR(place->netns);
 	m->cgroup = TAKE_PTR(place->cgroup);
 	m->how = place->how;

@@ -7,12 +7,14 @@
 #include "agent/place.h"
 #include "agent/policy.h"
 #include "agent/source.h"
+#include "maps/flow.h"
 
 /* A pod of this node, from its first sight until its network namespace is let go. */
 struct managed {
 	struct managed *next;
 	char *namespace, *name, *uid, *node;
 	char *workload, *workload_kind;
+	struct weir_traits traits; /* of its newest object */
 	char *netns, *cgroup; /* as struct place has them */
 	enum place_how how; /* it was found */
 	char *file; /* where it was read */

@@ -126,6 +126,7 @@ void metrics_init(struct agent *agent)
 	agent->exporter = (struct exporter_source){
 		.flows = loader_map(l, "weir_flows"),
 		.names = loader_map(l, "weir_names"),
+		.traits = loader_map(l, "weir_traits"),
 		.verdicts = loader_map(l, "weir_verdicts"),
 		.counters = loader_map(l, "weir_counters"),
 		.fold = fold,

@@ -2,6 +2,7 @@
 #include "agent/names.h"
 
 #include <bpf/bpf.h>
+#include <errno.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,35 +10,63 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "maps/flow.h"
 
 struct named {
-	struct weir_name name; /* first: what the tree compares */
+	struct weir_name name;
+	struct weir_traits *traits; /* NULL: none; owned */
 	uint32_t id;
 	unsigned int unused; /* sweeps in which nobody bore it */
 };
 
 struct names {
-	int fd;
-	int counters_fd;
+	struct names_maps maps;
 	uint32_t next;
-	void *tree;
+	void *tree; /* by name and pod */
 };
+
+static const char *pod_of(const struct named *e)
+{
+	return e->traits ? e->traits->pod : "";
+}
 
 static int compare(const void *a, const void *b)
 {
-	return memcmp(a, b, sizeof(struct weir_name));
+	const struct named *x = a, *y = b;
+	int r = memcmp(&x->name, &y->name, sizeof(x->name));
+
+	return r ? r : strncmp(pod_of(x), pod_of(y), sizeof(x->traits->pod));
 }
 
-static void remember(struct names *n, const struct weir_name *name, uint32_t id)
+static void forget(void *element)
 {
-	struct named *e = xcalloc(1, sizeof(*e));
+	struct named *e = element;
 
-	e->name = *name;
-	e->id = id;
-	tsearch(e, &n->tree, compare);
-	if (id >= n->next)
-		n->next = id + 1;
+	free(e->traits);
+	free(e);
+}
+
+static struct weir_traits *copy_traits(const struct weir_traits *traits)
+{
+	struct weir_traits *copy = xcalloc(1, sizeof(*copy));
+
+	*copy = *traits;
+	return copy;
+}
+
+/* Takes nothing; what is there already stays. */
+static struct named *remember(struct names *n, const struct named *like)
+{
+	struct named *e = xcalloc(1, sizeof(*e)), **at;
+
+	*e = *like;
+	if (like->traits)
+		e->traits = copy_traits(like->traits);
+	at = tsearch(e, &n->tree, compare);
+	if (e->id >= n->next)
+		n->next = e->id + 1;
+	if (*at != e)
+		forget(e);
+	return *at;
 }
 
 /* What cannot be kept is found again as the highest id in use, at worst. */
@@ -46,23 +75,26 @@ static void keep_next(const struct names *n)
 	uint32_t index = WEIR_COUNTER_NEXT_NAME;
 	uint64_t next = n->next;
 
-	bpf_map_update_elem(n->counters_fd, &index, &next, BPF_ANY);
+	bpf_map_update_elem(n->maps.counters, &index, &next, BPF_ANY);
 }
 
-struct names *names_open(int map_fd, int counters_fd)
+struct names *names_open(const struct names_maps *maps)
 {
 	struct names *n = xcalloc(1, sizeof(*n));
 	uint32_t index = WEIR_COUNTER_NEXT_NAME, key, *from = NULL, next;
-	struct weir_name name;
 	uint64_t kept = 0;
 
-	n->fd = map_fd;
-	n->counters_fd = counters_fd;
-	bpf_map_lookup_elem(counters_fd, &index, &kept);
+	n->maps = *maps;
+	bpf_map_lookup_elem(maps->counters, &index, &kept);
 	n->next = kept > WEIR_ID_FIRST ? (uint32_t)kept : WEIR_ID_FIRST;
-	while (bpf_map_get_next_key(map_fd, from, &next) == 0) {
-		if (bpf_map_lookup_elem(map_fd, &next, &name) == 0)
-			remember(n, &name, next);
+	while (bpf_map_get_next_key(maps->names, from, &next) == 0) {
+		struct named e = { .id = next };
+		struct weir_traits traits;
+
+		if (maps->traits >= 0 && bpf_map_lookup_elem(maps->traits, &next, &traits) == 0)
+			e.traits = &traits;
+		if (bpf_map_lookup_elem(maps->names, &next, &e.name) == 0)
+			remember(n, &e);
 		key = next;
 		from = &key;
 	}
@@ -72,30 +104,84 @@ struct names *names_open(int map_fd, int counters_fd)
 void names_free(struct names *n)
 {
 	if (n)
-		tdestroy(n->tree, free);
+		tdestroy(n->tree, forget);
 	free(n);
+}
+
+/* Traits come before the name: an id that has a name has them, whenever the agent is killed. */
+static int write_new(const struct names *n, const struct named *e)
+{
+	if (n->maps.traits >= 0 && !e->traits)
+		bpf_map_delete_elem(n->maps.traits, &e->id);
+	if (e->traits && bpf_map_update_elem(n->maps.traits, &e->id, e->traits, BPF_ANY) < 0)
+		return -errno;
+	return bpf_map_update_elem(n->maps.names, &e->id, &e->name, BPF_NOEXIST) < 0 ? -errno : 0;
+}
+
+static struct named *find_or_make(struct names *n, struct named *key)
+{
+	struct named **found = tfind(key, &n->tree, compare), *e;
+
+	if (found)
+		return *found;
+	key->id = n->next;
+	if (write_new(n, key)) {
+		log_error("weir_names is full", "kind", key->name.kind, "namespace",
+			  key->name.namespace, "name", key->name.name, "effect", "counted as other",
+			  NULL);
+		return NULL;
+	}
+	e = remember(n, key);
+	keep_next(n);
+	return e;
+}
+
+static void set_name(struct weir_name *name, const char *kind, const char *namespace,
+		     const char *text)
+{
+	strncpy(name->kind, kind, sizeof(name->kind) - 1);
+	strncpy(name->namespace, namespace, sizeof(name->namespace) - 1);
+	strncpy(name->name, text, sizeof(name->name) - 1);
 }
 
 uint32_t names_id(struct names *n, const char *kind, const char *namespace, const char *name)
 {
-	struct weir_name key = { 0 };
-	struct named **found;
-	uint32_t id = n->next;
+	struct named key = { 0 }, *e;
 
-	strncpy(key.kind, kind, sizeof(key.kind) - 1);
-	strncpy(key.namespace, namespace, sizeof(key.namespace) - 1);
-	strncpy(key.name, name, sizeof(key.name) - 1);
-	found = tfind(&key, &n->tree, compare);
-	if (found)
-		return (*found)->id;
-	if (bpf_map_update_elem(n->fd, &id, &key, BPF_NOEXIST) < 0) {
-		log_error("weir_names is full", "kind", kind, "namespace", namespace, "name", name,
-			  "effect", "counted as other", NULL);
+	set_name(&key.name, kind, namespace, name);
+	e = find_or_make(n, &key);
+	return e ? e->id : WEIR_ID_OTHER;
+}
+
+uint32_t names_pod_id(struct names *n, const char *kind, const char *namespace, const char *name,
+		      const char *pod)
+{
+	struct weir_traits traits = { 0 };
+	struct named key = { .traits = &traits }, *e;
+
+	set_name(&key.name, kind, namespace, name);
+	strncpy(traits.pod, pod, sizeof(traits.pod) - 1);
+	e = find_or_make(n, &key);
+	return e ? e->id : WEIR_ID_OTHER;
+}
+
+uint32_t names_describe(struct names *n, const char *kind, const char *namespace, const char *name,
+			const struct weir_traits *traits)
+{
+	struct weir_traits copy = *traits;
+	struct named key = { .traits = &copy }, *e;
+
+	set_name(&key.name, kind, namespace, name);
+	e = find_or_make(n, &key);
+	if (!e)
 		return WEIR_ID_OTHER;
-	}
-	remember(n, &key, id);
-	keep_next(n);
-	return id;
+	if (e->traits && !memcmp(e->traits, traits, sizeof(*traits)))
+		return e->id;
+	if (bpf_map_update_elem(n->maps.traits, &e->id, traits, BPF_ANY) < 0)
+		return e->id; /* it is told as before */
+	free(e->traits);
+	e->traits = copy_traits(traits);
+	return e->id;
 }
 
 struct sweep {
@@ -130,9 +216,11 @@ void names_sweep(struct names *n, unsigned int times, bool (*used)(uint32_t id, 
 		struct named *e = s.doomed[i];
 
 		freed(e->id, freed_ctx);
-		bpf_map_delete_elem(n->fd, &e->id);
+		bpf_map_delete_elem(n->maps.names, &e->id);
+		if (n->maps.traits >= 0)
+			bpf_map_delete_elem(n->maps.traits, &e->id);
 		tdelete(e, &n->tree, compare);
-		free(e);
+		forget(e);
 	}
 	free(s.doomed);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ids of workloads and Services. They lie in weir_names, so that a new agent knows what the flows
- * of an old one mean; an id is never given to another name.
+ * of an old one mean; an id is never given to another name. A pod of a workload may have an id of
+ * its own: weir_traits says which.
  */
 #ifndef WEIR_AGENT_NAMES_H
 #define WEIR_AGENT_NAMES_H
@@ -9,17 +10,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "maps/flow.h"
+
 struct names;
 
-/*
- * Reads what is in weir_names; the next id lies in weir_counters, so that one which was freed is
- * not given again after a restart. The file descriptors stay the caller's.
- */
-struct names *names_open(int map_fd, int counters_fd);
+/* File descriptors, the caller's. */
+struct names_maps {
+	int names;
+	int traits; /* negative: there is none, and no traits are kept */
+	int counters; /* the next id lies there: one that was freed is not given again */
+};
+
+/* Reads what is in the maps. */
+struct names *names_open(const struct names_maps *maps);
 void names_free(struct names *names);
 
 /* The id of this name, a new one if need be; WEIR_ID_OTHER when the map is full. */
 uint32_t names_id(struct names *names, const char *kind, const char *namespace, const char *name);
+/* The same for one pod of the workload. */
+uint32_t names_pod_id(struct names *names, const char *kind, const char *namespace,
+		      const char *name, const char *pod);
+/* The same for the pod that traits tell, "" for all of them; what traits say besides is kept. */
+uint32_t names_describe(struct names *names, const char *kind, const char *namespace,
+			const char *name, const struct weir_traits *traits);
 
 /*
  * Frees the names that used() has denied in `times` calls of this one after another: whoever holds

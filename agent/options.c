@@ -35,6 +35,8 @@ enum {
 	OPT_WEB_CONFIG,
 	OPT_MAX_FLOWS,
 	OPT_TLS,
+	OPT_POD_LOCAL,
+	OPT_POD_LABEL,
 	OPT_LOG_LEVEL,
 	OPT_LOG_FORMAT
 };
@@ -77,6 +79,9 @@ static const struct argp_option options[] = {
 	  "tell TLS from plaintext by the first bytes of a connection; costs something at each "
 	  "packet",
 	  0 },
+	{ "metrics.pod-local", OPT_POD_LOCAL, NULL, 0,
+	  "count connections within a pod as well, where they are dialled", 0 },
+	{ "metrics.pod-label", OPT_POD_LABEL, NULL, 0, "a series for each pod of a workload", 0 },
 	{ "log.level", OPT_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error (info)", 0 },
 	{ "log.format", OPT_LOG_FORMAT, "FORMAT", 0, "logfmt or json (logfmt)", 0 },
 	{ 0 },
@@ -159,6 +164,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_TLS:
 		o->tls = true;
+		break;
+	case OPT_POD_LOCAL:
+		o->pod_local = true;
+		break;
+	case OPT_POD_LABEL:
+		o->pod_label = true;
 		break;
 	case OPT_LOG_LEVEL:
 		if (log_set_level(arg) < 0)

@@ -24,6 +24,8 @@ struct agent_options {
 	const char *telemetry_path;
 	const char *web_config;
 	bool tls; /* tell TLS from plaintext */
+	bool pod_local; /* count what stays within a pod */
+	bool pod_label; /* a series for each pod of a workload */
 	uint32_t max_flows; /* 0: WEIR_FLOWS_MAX less the reserve */
 };
 

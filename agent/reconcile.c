@@ -30,7 +30,8 @@
 #define RETRY_MS 60000
 
 struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
-				  const struct places *places, const struct policy_options *options)
+				  const struct places *places, const struct policy_options *options,
+				  const struct traits_options *traits)
 {
 	struct reconciler *r = xcalloc(1, sizeof(*r));
 
@@ -40,6 +41,7 @@ struct reconciler *reconciler_new(struct loader *loader, struct names *names, st
 	r->source = source;
 	r->places = places;
 	r->options = *options;
+	r->traits = *traits;
 	netns_own_cookie(&r->own_cookie);
 	return r;
 }
@@ -172,8 +174,7 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 {
 	struct placement p = { .netns_fd = netns_fd,
 			       .cookie = cookie,
-			       .workload = names_id(r->names, m->workload_kind, m->namespace,
-						    m->workload),
+			       .workload = traits_workload(r->names, &r->traits, m),
 			       .policy = m->policy,
 			       .namespace = m->namespace,
 			       .name = m->name,
@@ -400,6 +401,7 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 	desired_init(&r->addresses, sizeof(struct weir_local_addr), sizeof(__u32));
 	links_desired_init(&r->links);
 	scan(r);
+	traits_sync(r->names, &r->traits, r->source);
 	/* names that an earlier agent knew are better than none */
 	err = source_listed(r->source) ? identity_sync(r->identity, r->source) : 0;
 	if (err < 0)

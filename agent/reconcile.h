@@ -13,6 +13,7 @@
 #include "agent/map.h"
 #include "agent/names.h"
 #include "agent/source.h"
+#include "agent/traits.h"
 
 struct reconciler {
 	struct loader *loader;
@@ -21,6 +22,7 @@ struct reconciler {
 	struct source *source;
 	const struct places *places;
 	struct policy_options options;
+	struct traits_options traits;
 	uint64_t own_cookie;
 	struct managed *pods;
 	struct desired addresses; /* what weir_local should hold, as far as this run has written */
@@ -32,8 +34,8 @@ struct reconciler {
 };
 
 struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
-				  const struct places *places,
-				  const struct policy_options *options);
+				  const struct places *places, const struct policy_options *options,
+				  const struct traits_options *traits);
 /* changed(ctx) is called from the loop when a run is due because a pod's network has changed. */
 void reconciler_watch(struct reconciler *r, struct loop *loop, void (*changed)(void *ctx),
 		      void *ctx);

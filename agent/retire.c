@@ -36,7 +36,7 @@ static int list_present(const struct loader *l, struct names *names, const struc
 		add_id(ids, pod.workload);
 	}
 	for (const struct managed *m = r->pods; !err && m; m = m->next)
-		add_id(ids, names_id(names, m->workload_kind, m->namespace, m->workload));
+		add_id(ids, traits_workload(names, &r->traits, m));
 	return err;
 }
 

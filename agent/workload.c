@@ -3,6 +3,7 @@
 #include "agent/workload.h"
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -80,4 +81,49 @@ void pod_workload(const struct pod *pod, char **ret_name, char **ret_kind)
 	}
 	*ret_name = guess.name;
 	*ret_kind = xstrdup(*guess.kind ? guess.kind : "Pod");
+}
+
+/* The value of the first of these labels that is set; NULL: of none. */
+static const char *first_label(const struct pod *pod, const char *const *keys, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const char *value = pod_label(pod, keys[i]);
+
+		if (value && *value)
+			return value;
+	}
+	return NULL;
+}
+
+/* The injector makes a label of it: no longer than one may be, and ending in a letter or digit. */
+static void make_label(const char *text, char ret[64])
+{
+	size_t n = strnlen(text, 63);
+
+	while (n && strchr("-_.", text[n - 1]))
+		n--;
+	memcpy(ret, text, n);
+}
+
+/* A sidecar, a gateway or ztunnel itself; or ztunnel for it, whose agent says so. */
+static bool is_reported(const struct pod *pod)
+{
+	const char *ambient = pod_annotation(pod, "ambient.istio.io/redirection");
+
+	return pod_container(pod, "istio-proxy") || (ambient && !strcmp(ambient, "enabled"));
+}
+
+void pod_traits(const struct pod *pod, const char *workload, struct weir_traits *ret)
+{
+	static const char *const names[] = { "service.istio.io/canonical-name",
+					     "app.kubernetes.io/name", "app" };
+	static const char *const revisions[] = { "service.istio.io/canonical-revision",
+						 "app.kubernetes.io/version", "version" };
+	const char *name = first_label(pod, names, ARRAY_SIZE(names));
+	const char *revision = first_label(pod, revisions, ARRAY_SIZE(revisions));
+
+	*ret = (struct weir_traits){ .reported = is_reported(pod) };
+	strncpy(ret->pod, pod->name, sizeof(ret->pod) - 1);
+	make_label(name ?: workload, ret->canonical_service);
+	make_label(revision ?: "latest", ret->canonical_revision);
 }

@@ -14,6 +14,7 @@ struct weir_routes_map weir_routes SEC(".maps");
 struct weir_origdst_map weir_origdst SEC(".maps");
 struct weir_pending_map weir_pending SEC(".maps");
 struct weir_names_map weir_names SEC(".maps");
+struct weir_traits_map weir_traits SEC(".maps");
 struct weir_peers_map weir_peers SEC(".maps");
 struct weir_flows_map weir_flows SEC(".maps");
 struct weir_verdicts_map weir_verdicts SEC(".maps");
@@ -22,5 +23,7 @@ struct weir_counters_map weir_counters SEC(".maps");
 struct weir_listeners_map weir_listeners SEC(".maps");
 struct weir_conns_map weir_conns SEC(".maps");
 struct weir_asked_map weir_asked SEC(".maps");
+
+const volatile __u32 weir_pod_local = 0;
 
 char _license[] SEC("license") = "Dual BSD/GPL";

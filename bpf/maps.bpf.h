@@ -66,12 +66,17 @@ WEIR_TRIE(weir_routes, struct weir_route_entry, struct weir_route, 131072);
 WEIR_HASH(weir_origdst, struct weir_origdst_key, struct weir_origdst, WEIR_ORIGDST_MAX, 0);
 WEIR_HASH(weir_pending, struct weir_netns, __u64, 4096, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_names, __u32, struct weir_name, 65536, BPF_F_NO_PREALLOC);
+WEIR_HASH(weir_traits, __u32, struct weir_traits, 65536, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_peers, struct weir_endpoint, struct weir_peer, 131072, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_flows, struct weir_flow_key, struct weir_flow, WEIR_FLOWS_MAX, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_verdicts, struct weir_verdict_key, __u64, 16384, BPF_F_NO_PREALLOC);
 WEIR_ARRAY(weir_named_ports, __u64, WEIR_NAMED_PORT_WORDS, 0);
 /* Mapped by the agent, which takes away from what the hooks add to, in one atomic step. */
 WEIR_ARRAY(weir_counters, __u64, WEIR_COUNTERS_ROOM, BPF_F_MMAPABLE);
+
+/* --metrics.pod-local: what stays within a pod counts as well. Set before the programs are loaded,
+ * so that while it is 0 the verifier leaves out what it asks for. */
+extern const volatile __u32 weir_pod_local;
 
 /* Must never have a program attached: its sockets are listeners, and stay plain TCP sockets. */
 struct weir_listeners_map {

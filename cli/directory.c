@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <search.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/buf.h"
 
@@ -15,6 +16,7 @@ static const struct weir_name fixed[WEIR_ID_FIRST] = {
 
 struct named {
 	uint32_t id; /* first: what the tree compares */
+	uint32_t same; /* id of the first that had this name */
 	struct weir_name name;
 };
 
@@ -23,6 +25,12 @@ static int compare_id(const void *a, const void *b)
 	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
 
 	return x < y ? -1 : x > y;
+}
+
+static int compare_name(const void *a, const void *b)
+{
+	return memcmp(&((const struct named *)a)->name, &((const struct named *)b)->name,
+		      sizeof(struct weir_name));
 }
 
 static int compare_cookie(const void *a, const void *b)
@@ -49,11 +57,17 @@ int directory_open(const char *bpf_dir, struct directory *ret)
 	return r;
 }
 
+static void keep(void *element)
+{
+	(void)element; /* the other tree's */
+}
+
 void directory_close(struct directory *d)
 {
 	pod_list_free(&d->pods);
+	tdestroy(d->same, keep);
 	tdestroy(d->names, free);
-	d->names = NULL;
+	d->names = d->same = NULL;
 	close_fd(&d->names_fd);
 }
 
@@ -82,24 +96,40 @@ const struct pod_entry *directory_pod(const struct directory *d, uint64_t cookie
 
 #define TERMINATE(array) ((array)[sizeof(array) - 1] = '\0')
 
-const struct weir_name *directory_name(struct directory *d, uint32_t id)
+/* NULL for an id that is fixed, or that nothing names. */
+static const struct named *find_name(struct directory *d, uint32_t id)
 {
 	struct named **found = tfind(&id, &d->names, compare_id);
 	struct named *e;
 
-	if (found)
-		return &(*found)->name;
-	if (id < WEIR_ID_FIRST)
-		return &fixed[fixed[id].name[0] ? id : WEIR_ID_UNKNOWN];
+	if (found || id < WEIR_ID_FIRST)
+		return found ? *found : NULL;
 	e = xcalloc(1, sizeof(*e));
 	e->id = id;
 	if (bpf_map_lookup_elem(d->names_fd, &id, &e->name) < 0) {
 		free(e);
-		return &fixed[WEIR_ID_UNKNOWN];
+		return NULL;
 	}
 	TERMINATE(e->name.namespace);
 	TERMINATE(e->name.name);
 	TERMINATE(e->name.kind);
 	tsearch(e, &d->names, compare_id);
-	return &e->name;
+	found = tsearch(e, &d->same, compare_name);
+	e->same = (*found)->id;
+	return e;
+}
+
+const struct weir_name *directory_name(struct directory *d, uint32_t id)
+{
+	const struct named *e = find_name(d, id);
+
+	return e ? &e->name
+		 : &fixed[id < WEIR_ID_FIRST && fixed[id].name[0] ? id : WEIR_ID_UNKNOWN];
+}
+
+uint32_t directory_same(struct directory *d, uint32_t id)
+{
+	const struct named *e = find_name(d, id);
+
+	return e ? e->same : id;
 }

@@ -11,6 +11,7 @@ struct directory {
 	int names_fd; /* weir_names */
 	struct pod_list pods; /* by cookie */
 	void *names; /* a tree of what was asked for: an id is never given to another name */
+	void *same; /* of these, the first of each name */
 };
 
 /* Errors are those of maps_open(). bpf_dir must outlive it. */
@@ -23,6 +24,8 @@ int directory_refresh(struct directory *d);
 const struct pod_entry *directory_pod(const struct directory *d, uint64_t cookie);
 /* Never NULL: an id that is fixed, or that nothing names, reads "external", "unknown", ... */
 const struct weir_name *directory_name(struct directory *d, uint32_t id);
+/* One id for all of that name: each pod of a workload may have one of its own. */
+uint32_t directory_same(struct directory *d, uint32_t id);
 
 #define _cleanup_directory_ _cleanup_(directory_close)
 

@@ -124,12 +124,17 @@ static bool is_own(const struct weir_flow_key *key)
 	return key->via == WEIR_VIA_DIRECT || key->via == WEIR_VIA_PROXY;
 }
 
-static struct top_key flow_row_key(enum top_view view, const struct weir_flow_key *flow)
+static struct top_key flow_row_key(struct top *t, const struct weir_flow_key *flow)
 {
-	struct top_key key = { { flow->workload } };
+	struct directory *d = &t->conns.directory;
+	struct weir_flow_key edge = *flow;
+	struct top_key key = { { directory_same(d, flow->workload) } };
 
-	if (view == TOP_EDGES)
-		memcpy(&key, flow, sizeof(key));
+	if (t->view != TOP_EDGES)
+		return key;
+	edge.workload = directory_same(d, flow->workload);
+	edge.peer = directory_same(d, flow->peer);
+	memcpy(&key, &edge, sizeof(key));
 	return key;
 }
 
@@ -137,7 +142,7 @@ static void add_flow(struct top *t, struct top_sample *s, const struct weir_flow
 		     struct top_totals totals)
 {
 	const struct weir_name *name = directory_name(&t->conns.directory, key->workload);
-	struct top_row row = { .key = flow_row_key(t->view, key), .totals = totals };
+	struct top_row row = { .key = flow_row_key(t, key), .totals = totals };
 
 	row.name = path_of(name->namespace, name->name);
 	if (t->view == TOP_EDGES) {

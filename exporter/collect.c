@@ -108,7 +108,20 @@ static size_t list_ids(const struct snapshot *s, uint32_t **ret_ids)
 	return n;
 }
 
-static int read_names(int fd, struct snapshot *s)
+static struct weir_traits *read_traits(int fd, uint32_t id)
+{
+	struct weir_traits *traits;
+
+	if (fd < 0)
+		return NULL;
+	traits = xcalloc(1, sizeof(*traits));
+	if (bpf_map_lookup_elem(fd, &id, traits) == 0)
+		return traits;
+	free(traits);
+	return NULL;
+}
+
+static int read_names(int fd, int traits_fd, struct snapshot *s)
 {
 	_cleanup_free_ uint32_t *ids = NULL;
 	size_t n, distinct = 0;
@@ -125,6 +138,7 @@ static int read_names(int fd, struct snapshot *s)
 
 		if (bpf_map_lookup_elem(fd, &ids[i], &name->name) == 0) {
 			name->id = ids[i];
+			name->traits = read_traits(traits_fd, ids[i]);
 			s->n_names++;
 		} else if (errno != ENOENT) {
 			return -errno;
@@ -143,7 +157,7 @@ static int read_maps(const struct exporter_source *source, struct snapshot *s)
 	if (!err)
 		err = read_counters(source->counters, s);
 	if (!err)
-		err = read_names(source->names, s);
+		err = read_names(source->names, source->traits, s);
 	return err;
 }
 
@@ -256,6 +270,8 @@ void snapshot_free(struct snapshot *s)
 		free(s->hooks[i].hook);
 	for (size_t i = 0; i < s->n_maps; i++)
 		free(s->maps[i].map);
+	for (size_t i = 0; i < s->n_names; i++)
+		free(s->names[i].traits);
 	free(s->flows);
 	free(s->verdicts);
 	free(s->names);

@@ -30,6 +30,7 @@ typedef void (*exporter_kubernetes_fn)(void *arg, const struct snapshot_kubernet
 struct exporter_source {
 	int flows; /* weir_flows */
 	int names; /* weir_names */
+	int traits; /* weir_traits */
 	int verdicts; /* weir_verdicts */
 	int counters; /* weir_counters */
 

@@ -28,8 +28,7 @@ static struct buf flow_labels(const struct snapshot *s, const struct weir_flow_k
 	struct buf labels = { 0 };
 	char port[16];
 
-	LABEL_ARRAY(&labels, "namespace", workload->namespace);
-	LABEL_ARRAY(&labels, "workload", workload->name);
+	label_workload(&labels, s, key->workload);
 	LABEL_ARRAY(&labels, "workload_kind", workload->kind);
 	LABEL(&labels, "direction", name_direction(key->direction));
 	LABEL_ARRAY(&labels, "peer_namespace", peer->namespace);

@@ -114,15 +114,39 @@ static int compare_id(const void *key, const void *element)
 	return id < name->id ? -1 : id > name->id;
 }
 
+static const struct snapshot_name *find(const struct snapshot *s, uint32_t id)
+{
+	if (!s->n_names)
+		return NULL;
+	return bsearch(&id, s->names, s->n_names, sizeof(*s->names), compare_id);
+}
+
 const struct weir_name *name_of(const struct snapshot *s, uint32_t id)
 {
-	const struct snapshot_name *found = NULL;
+	const struct snapshot_name *found;
 
 	if (id < WEIR_ID_FIRST)
 		return &reserved[reserved[id].name[0] ? id : WEIR_ID_UNKNOWN];
-	if (s->n_names)
-		found = bsearch(&id, s->names, s->n_names, sizeof(*s->names), compare_id);
+	found = find(s, id);
 	return found ? &found->name : &reserved[WEIR_ID_UNKNOWN];
+}
+
+const struct weir_traits *traits_of(const struct snapshot *s, uint32_t id)
+{
+	const struct snapshot_name *found = find(s, id);
+
+	return found ? found->traits : NULL;
+}
+
+void label_workload(struct buf *labels, const struct snapshot *s, uint32_t id)
+{
+	const struct weir_name *name = name_of(s, id);
+	const struct weir_traits *traits = traits_of(s, id);
+
+	LABEL_ARRAY(labels, "namespace", name->namespace);
+	LABEL_ARRAY(labels, "workload", name->name);
+	if (traits && traits->pod[0])
+		LABEL_ARRAY(labels, "pod", traits->pod);
 }
 
 const struct weir_name *name_of_service(const struct snapshot *s, uint32_t id)

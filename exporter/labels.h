@@ -22,6 +22,10 @@ const char *name_port(uint32_t port, char text[16]); /* writes into text where i
 
 /* The name of a workload: the snapshot's, or that of a reserved id; never NULL. */
 const struct weir_name *name_of(const struct snapshot *s, uint32_t id);
+/* What else is known of it; NULL: nothing. */
+const struct weir_traits *traits_of(const struct snapshot *s, uint32_t id);
+/* Appends namespace, workload, and pod where the id is that of one. */
+void label_workload(struct buf *labels, const struct snapshot *s, uint32_t id);
 /* The same of a Service; WEIR_ID_NONE has the empty name. */
 const struct weir_name *name_of_service(const struct snapshot *s, uint32_t id);
 

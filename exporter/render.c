@@ -37,11 +37,9 @@ static void fill_verdicts(const struct snapshot *s, struct series_table *tables)
 {
 	for (size_t i = 0; i < s->n_verdicts; i++) {
 		const struct weir_verdict_key *key = &s->verdicts[i].key;
-		const struct weir_name *workload = name_of(s, key->workload);
 		struct buf labels = { 0 };
 
-		LABEL_ARRAY(&labels, "namespace", workload->namespace);
-		LABEL_ARRAY(&labels, "workload", workload->name);
+		label_workload(&labels, s, key->workload);
 		LABEL(&labels, "direction", name_direction(key->direction));
 		LABEL(&labels, "verdict", name_verdict(key->verdict));
 		LABEL(&labels, "reason", name_reason(key->reason));

@@ -25,6 +25,7 @@ struct snapshot_verdict {
 struct snapshot_name {
 	uint32_t id;
 	struct weir_name name;
+	struct weir_traits *traits; /* NULL: it has none */
 };
 
 struct snapshot_pod {

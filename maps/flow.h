@@ -2,6 +2,7 @@
 /*
  * weir_flows: how much went between this workload and that peer?
  * weir_names: what is this id called?
+ * weir_traits: what else do metrics say of this workload, or of which pod of it is this id?
  * weir_peers: who has this address, or who is dialled by this address and port?
  * weir_named_ports: does a Service or a container name this port (or is it one of the many)?
  * weir_verdicts: how often was this decided for that workload?
@@ -29,6 +30,19 @@ struct weir_name {
 	char namespace[64];
 	char name[256];
 	char kind[64];
+};
+
+/*
+ * Value of weir_traits; key: __u32 id, of a workload. The map is there only while --metrics.istio
+ * or
+ * --metrics.pod-label ask for it; a workload without an entry has none of this. No hook reads it.
+ */
+struct weir_traits {
+	char pod[256]; /* --metrics.pod-label: the id is that of one pod; "": of all of them */
+	char canonical_service[64]; /* --metrics.istio: as Istio derives it; "": not known */
+	char canonical_revision[64];
+	__u32 reported; /* 1: an Istio proxy or ztunnel reports its connections itself */
+	__u32 room[3];
 };
 
 /*
@@ -129,6 +143,7 @@ enum weir_tls {
 };
 
 _Static_assert(sizeof(struct weir_name) == 384, "ABI");
+_Static_assert(sizeof(struct weir_traits) == 400, "ABI");
 _Static_assert(sizeof(struct weir_flow_key) == 24, "ABI");
 _Static_assert(sizeof(struct weir_flow) == 352, "ABI");
 _Static_assert(WEIR_FAILED_MAX <= 10, "no room left in struct weir_flow");

@@ -51,22 +51,26 @@ static __always_inline int adopt_by_proxy(struct tcp_sock *tp, const struct weir
 			       ((pod->flags & WEIR_POD_PROXY_GID) && owner.gid == pod->proxy_gid));
 }
 
-/* Chooses the flow; 0 when the connection stays within the pod. */
+/* Chooses the flow as choose_flow() does; 0 when the connection stays within the pod. */
 static __always_inline int adopt_flow(struct weir_flow_key *flow, struct tcp_sock *tp,
 				      const struct weir_pod *pod, __u64 cookie, int active,
 				      const struct weir_endpoint *local,
 				      const struct weir_endpoint *remote)
 {
 	int proxy = adopt_by_proxy(tp, pod);
+	int within = weir_addr_is_loopback(&remote->addr) || weir_addr_is_loopback(&local->addr) ||
+		     pod_has_addr(cookie, &remote->addr);
 
-	if (weir_addr_is_loopback(&remote->addr) || weir_addr_is_loopback(&local->addr) ||
-	    pod_has_addr(cookie, &remote->addr))
+	if (within && !(weir_pod_local && active && !proxy))
 		return 0;
 	flow->workload = pod->workload;
 	flow->direction = active ? WEIR_OUTBOUND : WEIR_INBOUND;
 	flow->port = account_port(active ? remote->port : local->port);
 	flow->via = !proxy ? WEIR_VIA_DIRECT : active ? WEIR_VIA_LEG_NETWORK : WEIR_VIA_PROXY;
-	account_peer(flow, &remote->addr, active ? remote->port : 0);
+	if (within)
+		flow->peer = pod->workload;
+	else
+		account_peer(flow, &remote->addr, active ? remote->port : 0);
 	if (!active)
 		flow->service = WEIR_ID_NONE;
 	return 1;

@@ -15,12 +15,12 @@
 enum { CART = 16, CART_AGAIN = 17, REDIS = 18, REDIS_SERVICE = 19, ODD = 20, LONG = 21, GONE = 99 };
 
 static struct snapshot_name names[] = {
-	{ CART, { "shop", "cart", "Deployment" } },
-	{ CART_AGAIN, { "shop", "cart", "Deployment" } },
-	{ REDIS, { "data", "redis", "StatefulSet" } },
-	{ REDIS_SERVICE, { "data", "redis-master", "Service" } },
-	{ ODD, { "a\"b\\c\nd", "caf\xc3\xa9 \xff\xc3", "\xed\xa0\x80" } },
-	{ LONG, { .name = "set by test_unterminated" } },
+	{ CART, { "shop", "cart", "Deployment" }, NULL },
+	{ CART_AGAIN, { "shop", "cart", "Deployment" }, NULL },
+	{ REDIS, { "data", "redis", "StatefulSet" }, NULL },
+	{ REDIS_SERVICE, { "data", "redis-master", "Service" }, NULL },
+	{ ODD, { "a\"b\\c\nd", "caf\xc3\xa9 \xff\xc3", "\xed\xa0\x80" }, NULL },
+	{ LONG, { .name = "set by test_unterminated" }, NULL },
 };
 
 static char *rendered(struct snapshot *s, enum render_format format)
