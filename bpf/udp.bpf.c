@@ -86,11 +86,23 @@ static __always_inline int send_query(struct bpf_sock_addr *ctx, int family, str
 	return 1;
 }
 
+/*
+ * send() on an AF_INET6 socket that is connected to a mapped address comes here with that address
+ * as if it had been given once more (udpv6_sendmsg()); connect() has decided, and counted it.
+ */
+static __always_inline int is_decided(struct bpf_sock_addr *ctx, int family)
+{
+	return family == AF_INET && ctx->sk->state == BPF_TCP_ESTABLISHED &&
+	       ctx->sk->dst_ip4 == ctx->user_ip4 && ctx->sk->dst_port == ctx->user_port;
+}
+
 static __always_inline int ask(struct bpf_sock_addr *ctx, int family)
 {
 	struct attempt a = { .port = WEIR_DNS_PORT };
 	struct weir_answer answer;
 
+	if (is_decided(ctx, family))
+		return 1;
 	a.cookie = bpf_get_netns_cookie(ctx);
 	a.pod = dns_pod(a.cookie);
 	if (!a.pod)

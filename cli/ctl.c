@@ -138,3 +138,9 @@ void json_print(const json_t *json)
 	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
 	putchar('\n');
 }
+
+void json_print_line(const json_t *json)
+{
+	json_dumpf(json, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+	putchar('\n');
+}

@@ -34,5 +34,7 @@ static inline void json_free(json_t **json)
 
 /* One value on standard output, as all commands print JSON. */
 void json_print(const json_t *json);
+/* One of many, each on a line of its own. */
+void json_print_line(const json_t *json);
 
 #endif

@@ -4,6 +4,7 @@
  * asked only for pods that are not in them, and for the reason why a pod is not captured.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,135 +12,8 @@
 #include "cli/command.h"
 #include "cli/ctl.h"
 #include "cli/explain.h"
+#include "cli/explain_line.h"
 #include "cli/near.h"
-
-enum { KEY_TO = 0x200, KEY_INBOUND, KEY_PROTO, KEY_UID, KEY_GID, KEY_FROM, KEY_INTERFACE };
-
-static const struct argp_option table[] = {
-	{ "to", KEY_TO, "IP:PORT", 0, "outbound: what the application dials ([IPv6]:PORT)", 1 },
-	{ "inbound", KEY_INBOUND, "PORT", 0, "inbound: the port of the pod that is dialled", 1 },
-	{ "from", KEY_FROM, "IP", 0,
-	  "source address (the pod's own; inbound: an address outside the pod)", 2 },
-	{ "interface", KEY_INTERFACE, "NAME", 0,
-	  "the pod's interface that it comes in by; with --to: from a virtual machine behind it",
-	  2 },
-	{ "proto", KEY_PROTO, "PROTOCOL", 0, "tcp or udp (tcp)", 2 },
-	{ "uid", KEY_UID, "N", 0, "user that opened the socket, as the node sees it (0)", 2 },
-	{ "gid", KEY_GID, "N", 0, "its primary group (0)", 2 },
-	{ 0 },
-};
-
-struct command_line {
-	struct options options;
-	struct explain_query query;
-	const char *pod; /* NAMESPACE/POD */
-	bool has_to;
-	bool has_inbound;
-};
-
-static void set_to(const struct argp_state *state, struct explain_query *q, const char *arg)
-{
-	if (inet_parse_endpoint(arg, q->to.ip, &q->port) < 0 || !q->port)
-		options_usage(
-			state,
-			"--to=%s: give IP:PORT, as 10.96.0.1:80 or [fd00::1]:80; names are not "
-			"looked up",
-			arg);
-}
-
-static void set_from(const struct argp_state *state, struct explain_query *q, const char *arg)
-{
-	if (inet_parse(arg, q->from.ip) < 0 || weir_addr_is_any(&q->from))
-		options_usage(state, "--from=%s: give an IP address", arg);
-	q->has_from = true;
-}
-
-static void set_proto(const struct argp_state *state, struct explain_query *q, const char *arg)
-{
-	if (strcmp(arg, "tcp") != 0 && strcmp(arg, "udp") != 0)
-		options_usage(state, "--proto=%s: give tcp or udp", arg);
-	q->udp = strcmp(arg, "udp") == 0;
-}
-
-static void set_pod(const struct argp_state *state, struct command_line *c, const char *arg)
-{
-	const char *slash = strchr(arg, '/');
-
-	if (c->pod)
-		options_usage(state, "one pod at a time, not %s and %s", c->pod, arg);
-	if (!slash || slash == arg || !slash[1] || strchr(slash + 1, '/'))
-		options_usage(state, "%s: give NAMESPACE/POD", arg);
-	c->pod = arg;
-}
-
-static void check_line(const struct argp_state *state, const struct command_line *c)
-{
-	const struct explain_query *q = &c->query;
-
-	if (!c->pod)
-		options_usage(state, "which pod? give NAMESPACE/POD");
-	if (c->has_to == c->has_inbound)
-		options_usage(state, "give either --to=IP:PORT or --inbound=PORT");
-	if (c->has_to && q->has_from && weir_addr_is_v4(&q->from) != weir_addr_is_v4(&q->to))
-		options_usage(state, "--from and --to are of different address families");
-}
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-	struct command_line *c = state->input;
-
-	switch (key) {
-	case ARGP_KEY_INIT:
-		state->child_inputs[0] = &c->options;
-		return 0;
-	case KEY_TO:
-		set_to(state, &c->query, arg);
-		c->has_to = true;
-		return 0;
-	case KEY_INBOUND:
-		c->query.port = (uint16_t)options_number(state, "inbound", arg, UINT16_MAX);
-		if (!c->query.port)
-			options_usage(state, "--inbound=%s: give a port from 1 to 65535", arg);
-		c->query.direction = WEIR_INBOUND;
-		c->has_inbound = true;
-		return 0;
-	case KEY_FROM:
-		set_from(state, &c->query, arg);
-		return 0;
-	case KEY_INTERFACE:
-		c->query.interface = arg;
-		return 0;
-	case KEY_PROTO:
-		set_proto(state, &c->query, arg);
-		return 0;
-	case KEY_UID:
-		c->query.uid = options_number(state, "uid", arg, UINT32_MAX);
-		c->query.has_uid = true;
-		return 0;
-	case KEY_GID:
-		c->query.gid = options_number(state, "gid", arg, UINT32_MAX);
-		c->query.has_gid = true;
-		return 0;
-	case ARGP_KEY_ARG:
-		set_pod(state, c, arg);
-		return 0;
-	case ARGP_KEY_END:
-		check_line(state, c);
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
-static const struct argp argp = {
-	.options = table,
-	.parser = parse,
-	.args_doc = "NAMESPACE/POD --to=IP:PORT\nNAMESPACE/POD --inbound=PORT",
-	.doc = "Where a connection would go, and why.\v"
-	       "The same decision code runs in the kernel. It is asked with what the pinned maps "
-	       "say, "
-	       "with or without an agent.",
-	.children = options_children,
-};
 
 static void result_free(struct explain_result *r)
 {
@@ -228,7 +102,14 @@ static void set_to_inbound(struct explain_query *q, const struct weir_addr *ip4,
 		add_text(texts->assumed, "the pod has an address of this family; none is known");
 }
 
-static int answer_from_maps(const struct command_line *c, struct explain_query *q,
+/* What comes in by an interface and is for one of the pod's addresses goes no further. */
+static void turn_inbound(const char *bpf_dir, struct explain_query *q, const struct pod_entry *pod)
+{
+	if (q->direction == WEIR_OUTBOUND && q->interface && explain_is_own(bpf_dir, pod, &q->to))
+		q->direction = WEIR_INBOUND;
+}
+
+static int answer_from_maps(const struct explain_line *c, struct explain_query *q,
 			    const struct pod_entry *pod, struct explain_result *r)
 {
 	const struct options *o = &c->options;
@@ -236,6 +117,7 @@ static int answer_from_maps(const struct command_line *c, struct explain_query *
 	struct explain_facts f;
 
 	set_to_inbound(q, &pod->policy.ip4, &pod->policy.ip6, &r->texts);
+	turn_inbound(o->bpf_dir, q, pod);
 	if (explain_read_facts(o->bpf_dir, q, pod, &f, &error) < 0)
 		return options_fail(o, "%s", error);
 	explain_assume_links(q, &f, &r->texts);
@@ -253,12 +135,12 @@ static int answer_from_maps(const struct command_line *c, struct explain_query *
 	explain_assume(q, &f, r);
 	if (agent_knows_more(&f, &r->answer))
 		add_agent_reason(o, c->pod, r);
-	explain_print(q, r, o->output);
+	explain_print(q, r, o->output, c->batch);
 	return EXIT_SUCCESS;
 }
 
 /* A pod that is not in the maps has no programs on its path. */
-static int answer_from_agent(const struct command_line *c, struct explain_query *q,
+static int answer_from_agent(const struct explain_line *c, struct explain_query *q,
 			     const json_t *pod, struct explain_result *r)
 {
 	struct weir_addr ip4 = { 0 }, ip6 = { 0 }, ip;
@@ -281,7 +163,7 @@ static int answer_from_agent(const struct command_line *c, struct explain_query 
 	r->because = q->udp || !*reason ? explain_because(q, &none, &r->answer)
 					: xasprintf("the pod is not captured: %s", reason);
 	explain_assume(q, &none, r);
-	explain_print(q, r, c->options.output);
+	explain_print(q, r, c->options.output, c->batch);
 	return EXIT_SUCCESS;
 }
 
@@ -298,7 +180,7 @@ static void add_near(struct buf *b, size_t *n, const char *wanted, const char *n
 	++*n;
 }
 
-static int unknown_pod(const struct command_line *c, const struct pod_list *pods,
+static int unknown_pod(const struct explain_line *c, const struct pod_list *pods,
 		       const json_t *answer)
 {
 	_cleanup_buf_ struct buf near = { 0 };
@@ -316,7 +198,7 @@ static int unknown_pod(const struct command_line *c, const struct pod_list *pods
 	return options_fail(&c->options, "no pod %s on this node: weir pods lists them", c->pod);
 }
 
-static int explain(const struct command_line *c, struct explain_result *result)
+static int explain(const struct explain_line *c, struct explain_result *result)
 {
 	_cleanup_pods_ struct pod_list pods = { 0 };
 	_cleanup_json_ json_t *answer = NULL;
@@ -340,14 +222,41 @@ static int explain(const struct command_line *c, struct explain_result *result)
 	return unknown_pod(c, &pods, answer);
 }
 
+static int answer(const struct explain_line *c)
+{
+	_cleanup_(result_free) struct explain_result result = {
+		.pod = xstrdup(c->pod),
+		.texts = { .assumed = json_array(), .notes = json_array() },
+	};
+
+	return explain(c, &result);
+}
+
+/* Each answer goes out before the next question is waited for; the first that cannot be answered
+ * is the last, so that the n-th answer is always the n-th question's. */
+static int answer_all(const struct explain_line *batch)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size = 0, number = 0;
+	int status = EXIT_SUCCESS;
+
+	while (status == EXIT_SUCCESS && getline(&text, &size, stdin) > 0) {
+		_cleanup_free_ char *name =
+			xasprintf("%s: line %zu", batch->options.command, ++number);
+		struct explain_line line;
+
+		if (!explain_line_of_batch(batch, name, text, &line))
+			continue;
+		status = answer(&line);
+		fflush(stdout);
+	}
+	return status;
+}
+
 int weir_explain_main(int argc, char **argv)
 {
-	struct command_line c = { 0 };
-	_cleanup_(result_free) struct explain_result result = { 0 };
+	struct explain_line line;
 
-	options_parse(&argp, argc, argv, &c.options, &c);
-	result.pod = xstrdup(c.pod);
-	result.texts.assumed = json_array();
-	result.texts.notes = json_array();
-	return explain(&c, &result);
+	explain_line_parse(argc, argv, &line);
+	return line.batch ? answer_all(&line) : answer(&line);
 }

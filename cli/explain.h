@@ -25,6 +25,7 @@ struct explain_query {
 	enum weir_direction direction;
 	bool udp;
 	bool has_from;
+	bool has_to; /* inbound: which of the pod's addresses is dialled was given */
 	bool has_uid, has_gid; /* given, not the default */
 	uint16_t port; /* dialled */
 	uint32_t uid;
@@ -93,9 +94,12 @@ struct explain_result {
 void explain_assume(const struct explain_query *q, const struct explain_facts *f,
 		    const struct explain_result *result);
 
+/* One of several stands on a line of its own as JSON, and is followed by an empty line as text. */
 void explain_print(const struct explain_query *q, const struct explain_result *result,
-		   enum output output);
+		   enum output output, bool one_of_several);
 
+/* Whether the maps say that this is an address of the pod. */
+bool explain_is_own(const char *bpf_dir, const struct pod_entry *pod, const struct weir_addr *addr);
 /* Asks the maps. 0 or -errno, and one line in *ret_error, the caller's. */
 int explain_read_facts(const char *bpf_dir, const struct explain_query *q,
 		       const struct pod_entry *pod, struct explain_facts *ret, char **ret_error);

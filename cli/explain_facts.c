@@ -95,17 +95,21 @@ static int ask_list(const char *bpf_dir, const struct explain_list *l,
 	return -EINVAL;
 }
 
-static int ask_local(const char *bpf_dir, const struct explain_query *q,
-		     const struct pod_entry *pod)
+static int ask_local(const char *bpf_dir, const struct pod_entry *pod, const struct weir_addr *addr)
 {
 	_cleanup_close_ int fd =
 		maps_open(bpf_dir, "weir_local", sizeof(struct weir_local_addr), sizeof(uint32_t));
 	struct weir_local_addr key = {
 		.netns_cookie = pod->cookie,
-		.addr = q->direction == WEIR_OUTBOUND ? q->to : q->from,
+		.addr = *addr,
 	};
 
 	return fd < 0 ? fd : has_key(fd, &key);
+}
+
+bool explain_is_own(const char *bpf_dir, const struct pod_entry *pod, const struct weir_addr *addr)
+{
+	return ask_local(bpf_dir, pod, addr) > 0;
 }
 
 int explain_read_facts(const char *bpf_dir, const struct explain_query *q,
@@ -119,7 +123,7 @@ int explain_read_facts(const char *bpf_dir, const struct explain_query *q,
 		f.pod = pod->policy; /* else all zero: observed */
 	memcpy(f.sources, pod->names.sources, sizeof(f.sources));
 	if (q->direction == WEIR_OUTBOUND || q->has_from)
-		r = ask_local(bpf_dir, q, pod);
+		r = ask_local(bpf_dir, pod, q->direction == WEIR_OUTBOUND ? &q->to : &q->from);
 	f.local = r > 0;
 	for (size_t i = 0; r >= 0 && i < explain_lists_n; i++) {
 		const struct explain_list *l = &explain_lists[i];

@@ -12,7 +12,7 @@ static const char *direction_name(const struct explain_query *q)
 	return q->direction == WEIR_OUTBOUND ? "outbound" : "inbound";
 }
 
-static void print_json(const struct explain_query *q, const struct explain_result *r)
+static void print_json(const struct explain_query *q, const struct explain_result *r, bool line)
 {
 	char to[INET_TEXT], dialled[INET_TEXT], from[INET_TEXT];
 	_cleanup_json_ json_t *json =
@@ -30,7 +30,10 @@ static void print_json(const struct explain_query *q, const struct explain_resul
 		json_object_set_new(json, "uid", json_integer(q->uid));
 		json_object_set_new(json, "gid", json_integer(q->gid));
 	}
-	json_print(json);
+	if (line)
+		json_print_line(json);
+	else
+		json_print(json);
 }
 
 static void add_question(struct table *t, const struct explain_query *q,
@@ -82,10 +85,12 @@ static void print_text(const struct explain_query *q, const struct explain_resul
 }
 
 void explain_print(const struct explain_query *q, const struct explain_result *result,
-		   enum output output)
+		   enum output output, bool one_of_several)
 {
 	if (output == OUTPUT_JSON)
-		print_json(q, result);
+		print_json(q, result, one_of_several);
 	else
 		print_text(q, result);
+	if (output != OUTPUT_JSON && one_of_several)
+		putchar('\n');
 }

@@ -22,6 +22,8 @@ const struct explain_list explain_lists[] = {
 	{ WEIR_LIST_IN_PORT_EXCLUDE, WEIR_POD_IN_PORTS_EXCLUDE, IN, EXPLAIN_PORT },
 	{ WEIR_LIST_IN_PORT_INCLUDE, WEIR_POD_IN_PORTS, IN, EXPLAIN_PORT },
 	{ WEIR_LIST_IN_SOURCE_EXCLUDE, WEIR_POD_IN_SOURCES_EXCLUDE, IN, EXPLAIN_FROM },
+	/* A virtual machine's traffic is outbound, wherever it goes. */
+	{ WEIR_LIST_OUT_CIDR_INCLUDE, WEIR_POD_OUT_CIDRS, IN, EXPLAIN_TO },
 	/* TPROXY asks the inbound rules about what the proxy sends over lo. */
 	{ WEIR_LIST_IN_PORT_EXCLUDE, WEIR_POD_TPROXY, OUT, EXPLAIN_PORT },
 	{ WEIR_LIST_IN_PORT_INCLUDE, WEIR_POD_TPROXY, OUT, EXPLAIN_PORT },
@@ -52,8 +54,12 @@ void explain_resolve_any(struct explain_query *q)
 void explain_set_inbound_to(struct explain_query *q, const struct weir_addr *ip4,
 			    const struct weir_addr *ip6)
 {
-	bool v4 = q->has_from ? weir_addr_is_v4(&q->from)
-			      : !weir_addr_is_any(ip4) || weir_addr_is_any(ip6);
+	bool v4;
+
+	if (q->has_to)
+		return;
+	v4 = q->has_from ? weir_addr_is_v4(&q->from)
+			 : !weir_addr_is_any(ip4) || weir_addr_is_any(ip6);
 
 	q->to = v4 ? *ip4 : *ip6;
 	if (v4 && weir_addr_is_any(ip4))
@@ -120,6 +126,9 @@ struct weir_answer explain_decide(const struct explain_query *q, const struct ex
 		return decide_outbound(q, f);
 	if (q->udp)
 		return WEIR_GO_DIRECT(NOT_TCP);
+	if (q->direction == OUT && f->pod.mode != WEIR_MODE_OBSERVE &&
+	    !(f->link_flags & WEIR_LINK_VIRTUAL))
+		return WEIR_GO_DIRECT(FORWARDED); /* no socket of the pod's takes part */
 	return decide_inbound(q, f);
 }
 
@@ -131,6 +140,6 @@ void explain_landing(const struct explain_query *q, const struct weir_answer *an
 	if (answer->verdict != WEIR_REDIRECT)
 		return;
 	ret->port = answer->port;
-	if (q->direction == OUT && !answer->in_place)
+	if (q->direction == OUT && !q->interface && !answer->in_place)
 		set_loopback(&ret->addr, !weir_addr_is_v4(&q->to));
 }

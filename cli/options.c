@@ -79,7 +79,10 @@ void options_usage(const struct argp_state *state, const char *fmt, ...)
 	va_start(ap, fmt);
 	buf_vprintf(&text, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "%s: %s (%s --help)\n", state->name, buf_text(&text), state->name);
+	if (state->flags & ARGP_NO_HELP)
+		fprintf(stderr, "%s: %s\n", state->name, buf_text(&text));
+	else
+		fprintf(stderr, "%s: %s (%s --help)\n", state->name, buf_text(&text), state->name);
 	exit(EX_USAGE);
 }
 

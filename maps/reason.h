@@ -51,13 +51,15 @@ enum weir_direction {
 	  "too many handshakes with the proxy are pending")                                        \
 	X(24, INTERFACE_EXCLUDED, interface_excluded,                                              \
 	  "it leaves or comes in by an interface that is excluded")                                \
-	X(25, INTERFACE_VIRTUAL, interface_virtual, "it comes from a virtual machine in the pod")
+	X(25, INTERFACE_VIRTUAL, interface_virtual, "it comes from a virtual machine in the pod")  \
+	X(26, FORWARDED, forwarded,                                                                \
+	  "the pod forwards it, from an interface that no annotation calls virtual")
 
 enum weir_reason {
 #define X(number, NAME, name, text) WEIR_REASON_##NAME = number,
 	WEIR_REASONS(X)
 #undef X
-		WEIR_REASON_MAX = 26
+		WEIR_REASON_MAX = 27
 };
 
 #endif

@@ -15,7 +15,6 @@ def arguments():
     parser.add_argument("--configs", type=int, default=1000, help="how many, from index 0 on")
     parser.add_argument("--index", type=int, help="this configuration alone")
     parser.add_argument("--probes", type=int, default=150, help="in each configuration")
-    parser.add_argument("--explained", type=int, default=6, help="of them asked of weir explain")
     parser.add_argument("--most", type=int, default=40, help="differences to print")
     return parser.parse_args()
 
@@ -27,7 +26,7 @@ def main():
     began = time.monotonic()
     with Harness() as harness:
         for done, index in enumerate(indices, 1):
-            harness.random(args.seed, index, args.probes, args.explained)
+            harness.random(args.seed, index, args.probes)
             if done % 100 == 0:
                 print(f"{time.monotonic() - began:.0f} s: {harness.books.summary()}", flush=True)
         print(harness.books.failures(args.most))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from .rules import IstioOptions, items
-from .worlds import BEHIND_SECOND4, BEHIND_SECOND6, MACHINE
+from .worlds import BEHIND_SECOND4, BEHIND_SECOND6, MACHINE, OUTSIDE, SECOND4, SECOND6
 
 MAPPED = re.compile(r"\[::ffff:([\d.]+)\]")
 
@@ -95,11 +95,20 @@ def is_answer_by_virtual(probe, options, there, here):
     return probe.at == MACHINE and "tap0" not in virtual and {"eth0", "eth1"} & set(virtual) and here.get("errno") == "TIMEOUT"
 
 
+def is_tproxied_machine(probe, options, there, here):
+    """In TPROXY mode table mangle hands what comes by a virtual interface to the inbound listener, before table nat sees it."""
+    by = {MACHINE: "tap0", OUTSIDE: "eth1" if probe.to in (SECOND4, SECOND6) else "eth0"}.get(probe.at)
+    return isinstance(options, IstioOptions) and options.inbound_interception_mode == "TPROXY" and by in items(options.reroute_virtual_interfaces) \
+        and there.get("accepted by", "").endswith(options.inbound_capture_port)
+
+
 def inbound_port(options):
     return str(options.inbound_capture_port if isinstance(options, IstioOptions) else options.incoming_port)
 
 
 WANTED = [
+    Wanted("TPROXY mode: what comes by a virtual interface to a captured inbound port", "*", is_tproxied_machine,
+           "what a machine in the pod sends is outbound; mangle comes before nat"),
     Wanted("connections that a pod forwards, of containers or machines within it", "*", is_forwarded,
            "iptables takes them for inbound ones and hands them to the inbound listener; Linkerd's skip-subnets exists to stop that"),
     Wanted("a virtual interface that leads to the network as well, in a pod that forwards", "*", is_answer_by_virtual,

@@ -45,6 +45,11 @@ class IstioOptions:
     owner_groups_exclude: str = ""
     host_ipv4_loopback_cidr: str = "127.0.0.1/32"
 
+    @property
+    def captures_dns(self):
+        """Servers to capture must be known, or all be meant."""
+        return self.redirect_dns and (self.capture_all_dns or bool(self.dns_servers_v4 or self.dns_servers_v6))
+
 
 @dataclass
 class LinkerdOptions:
@@ -167,7 +172,7 @@ class Istio:
         servers = {4: options.dns_servers_v4, 6: options.dns_servers_v6}
         # None: whatever the server.
         self.servers = {family: [None] if options.capture_all_dns else servers[family] for family in (4, 6)}
-        self.dns = options.redirect_dns and any(self.servers.values())
+        self.dns = options.captures_dns
 
     def add(self, table, chain, text, **place):
         self.out.add(table, chain, Both(text, self.loopback), **place)

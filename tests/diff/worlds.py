@@ -121,6 +121,10 @@ class World:
             self.servers.append(self._start("tproxy", argv, {"uid": uid, "gid": gid, "container": name}))
         self.running = (istio, tproxy, uid, gid)
 
+    def ids(self, number):
+        """What the node calls a user of the pod's."""
+        return number
+
     def ask(self, probes, timeout):
         """The answers to all probes: those from outside run on the node, the others in the pod."""
         answers = {}
@@ -170,21 +174,21 @@ class WeirWorld(World):
     def __init__(self, lab, mesh):
         super().__init__(lab, mesh)
         self.agent = lab.agent()
-        self.turn = 0
+        self.turn, self.workload = 0, None
 
     def apply(self, pod):
         self.turn = 1 - self.turn
-        workload = f"turn-{self.turn}"
+        self.workload = f"turn-{self.turn}"
         item = json.loads(json.dumps(pod))
-        item["metadata"]["labels"]["service.istio.io/workload-name"] = workload
+        item["metadata"]["labels"]["service.istio.io/workload-name"] = self.workload
         self.serve(options_of(pod))
         self.pod.write(item)
-        return wait_until(lambda: self._state(workload), "the agent to apply a configuration", interval=0.005)
+        return wait_until(self._state, "the agent to apply a configuration", interval=0.005)
 
-    def _state(self, workload):
+    def _state(self):
         """What `weir pods` says once it speaks of this object."""
         item = known(self.lab, self.pod)
-        return item if item and item["workload"] == workload else None
+        return item if item and item["workload"] == self.workload else None
 
 
 class Worlds:

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`weir explain` says what the kernel does: the table of outcomes once more, asked instead of tried; and what it says when asked wrongly."""
 
+import json
+
 import pytest
 
 from lab import Lab
+from lab.agent import directories
+from lab.command import WEIR, run
 from support import dual_stack, mesh_pod, plain_pod, start_proxy, wait_state
 from test_outcomes import ROWS, World, families
 
@@ -112,6 +116,48 @@ def test_the_text_says_the_same_as_the_json(world):
     assert answer["to"] in text and answer["reason"] in text and answer["because"] in text
 
 
+def batch(world, lines, *options, check=True):
+    return run(WEIR, "explain", *directories(world.lab), "--batch", *options, stdin="".join(f"{line}\n" for line in lines), check=check)
+
+
+def test_a_batch_gives_the_same_answers(world):
+    """The pod named once or on each line; blank lines are no questions."""
+    pod = f"default/{world.pod.name}"
+    questions = [["--to=192.0.2.1:80", "--uid=1337"], ["--inbound=8080"], ["--to=[2001:db8::1]:53", "--proto=udp"]]
+    single = [explain(world.lab, world.pod, *options) for options in questions]
+    for lines, more in (([" ".join(options) for options in questions], [pod]), ([f"  {pod}  {' '.join(options)}\n" for options in questions], [])):
+        answers = batch(world, lines, *more, "-o", "json").stdout.splitlines()
+        assert [json.loads(line) for line in answers] == single
+    text = batch(world, [" ".join(options) for options in questions], pod).stdout.split("\n\n")
+    assert [one.strip() for one in text if one] == [world.lab.weir("explain", pod, *options).stdout.strip() for options in questions]
+
+
+@pytest.mark.parametrize("line,status", [("--to=nowhere", 64), ("--surplus", 64), ("--batch", 64), ("--help", 64), ("", 0), ("default/other", 64)])
+def test_a_wrong_line_ends_a_batch(world, line, status):
+    """What was answered before stands; the message says which line it was."""
+    done = batch(world, ["--to=192.0.2.1:80", line], f"default/{world.pod.name}", "-o", "json", check=False)
+    assert done.returncode == status and len(done.stdout.splitlines()) == 1
+    assert not status or (done.stderr.startswith("weir explain: line 2: ") and len(done.stderr.splitlines()) == 1)
+
+
+def test_a_pod_that_is_unknown_ends_a_batch(world):
+    done = batch(world, ["default/nobody --inbound=80", f"default/{world.pod.name} --inbound=80"], check=False)
+    assert (done.returncode, done.stdout) == (1, "") and done.stderr.startswith("weir explain: line 1: no pod default/nobody")
+
+
+def test_which_of_several_addresses_is_dialled(world):
+    answer = explain(world.lab, world.pod, f"--inbound=[{world.pod.ipv6}]:8080")
+    assert (answer["verdict"], answer["to"]) == ("redirect", f"[{world.pod.ipv6}]:15006")
+
+
+def test_what_the_pod_forwards_passes(world):
+    """From an interface that nobody calls virtual; what is for the pod's own address is inbound."""
+    answer = explain(world.lab, world.pod, "--to=192.0.2.1:80", "--interface=tap0")
+    assert (answer["verdict"], answer["reason"]) == ("direct", "forwarded")
+    answer = explain(world.lab, world.pod, f"--to={world.pod.ip}:8080", "--interface=tap0")
+    assert (answer["verdict"], answer["direction"], answer["to"]) == ("redirect", "inbound", f"{world.pod.ip}:15006")
+
+
 def test_an_unknown_pod_is_an_error(world):
     done = world.lab.weir("explain", "default/nobody", "--to=192.0.2.1:80", check=False)
     assert done.returncode == 1 and done.stdout == ""
@@ -119,7 +165,8 @@ def test_an_unknown_pod_is_an_error(world):
 
 
 WRONG = [[], ["--to=192.0.2.1"], ["--to=192.0.2.1:99999"], ["--to=192.0.2.1:0"], ["--to=example.com:80"], ["--to=192.0.2.1:80", "--inbound=80"],
-         ["--inbound=x"], ["--inbound=70000"], ["--to=192.0.2.1:80", "--uid=root"], ["--to=192.0.2.1:80", "--gid=-1"], ["--to=192.0.2.1:80", "--proto=sctp"],
+         ["--inbound=x"], ["--inbound=70000"], ["--inbound=10.0.0.1:0"], ["--inbound=10.0.0.1:80", "--from=::1"], ["--inbound=::1"],
+         ["--to=192.0.2.1:80", "--batch"], ["--to=192.0.2.1:80", "--uid=root"], ["--to=192.0.2.1:80", "--gid=-1"], ["--to=192.0.2.1:80", "--proto=sctp"],
          ["--to=192.0.2.1:80", "--from=nowhere"], ["--to=192.0.2.1:80", "--from=::1"], ["--to=192.0.2.1:80", "-o", "yaml"], ["--surplus"]]
 
 

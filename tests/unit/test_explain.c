@@ -8,6 +8,7 @@
 
 #include "base/inet.h"
 #include "cli/explain.h"
+#include "maps/link.h"
 #include "cli/near.h"
 
 #define BOTH_FAMILIES (WEIR_POD_IPV4 | WEIR_POD_IPV6)
@@ -265,6 +266,25 @@ static void test_inbound(void **state)
 	       "the mesh's tunnel port is never redirected (rule of istio)");
 }
 
+static void test_machine(void **state)
+{
+	struct explain_query q = outbound("192.0.2.1:80", 0, 0), in = inbound("10.244.0.10:80");
+	struct explain_facts f = istio();
+
+	(void)state;
+	q.interface = in.interface = "tap0";
+	expect(&q, &f, "direct", "192.0.2.1:80", "forwarded", NULL);
+	f.link_flags = WEIR_LINK_VIRTUAL;
+	expect(&q, &f, "redirect", "192.0.2.1:15001", "interface_virtual", NULL);
+	f.pod.flags &= ~(uint32_t)WEIR_POD_OUT_ALL;
+	f.pod.flags |= WEIR_POD_OUT_CIDRS;
+	expect(&in, &f, "direct", "10.244.0.10:80", "not_included", NULL);
+	f.listed[WEIR_LIST_OUT_CIDR_INCLUDE] = true;
+	expect(&in, &f, "redirect", "10.244.0.10:15001", "interface_virtual", NULL);
+	f = (struct explain_facts){ 0 };
+	expect(&q, &f, "direct", "192.0.2.1:80", "not_captured", NULL);
+}
+
 static void test_inbound_ports(void **state)
 {
 	struct explain_query q = inbound("10.244.0.10:9090");
@@ -380,6 +400,7 @@ int main(void)
 		cmocka_unit_test(test_no_tcp),
 		cmocka_unit_test(test_assumed),
 		cmocka_unit_test(test_inbound),
+		cmocka_unit_test(test_machine),
 		cmocka_unit_test(test_inbound_ports),
 		cmocka_unit_test(test_inbound_address),
 		cmocka_unit_test(test_presence),
