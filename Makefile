@@ -85,7 +85,8 @@ $(B)/netns.skel.h: $(B)/bpf/netns.o
 $(B)/conns.skel.h: $(B)/bpf/conns.o
 	$(BPFTOOL) gen skeleton $< name conns_bpf > $@
 
-$(B)/%.o: %.c $(B)/weir.skel.h $(B)/netns.skel.h $(B)/conns.skel.h | $(SETUP)
+# The skeletons must be there; who includes one is known once it was compiled (-MMD).
+$(B)/%.o: %.c | $(B)/weir.skel.h $(B)/netns.skel.h $(B)/conns.skel.h $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
@@ -109,7 +110,7 @@ $(B)/tests/%: tests/bench/%.c $(wildcard tests/bench/*.h) | $(SETUP)
 
 # Unit tests: one program a file, with the sanitizers.
 SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -g
-$(B)/san/%.o: %.c $(B)/conns.skel.h | $(SETUP)
+$(B)/san/%.o: %.c | $(B)/conns.skel.h $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SAN) -MMD -MP -c $< -o $@
 

@@ -158,7 +158,8 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, int family, struct 
 {
 	struct weir_answer answer;
 
-	a->owner = socket_owner(ctx->sk);
+	if (a->pod->flags & WEIR_POD_OWNERS)
+		a->owner = socket_owner(ctx->sk);
 	a->conn = bpf_sk_storage_get(&weir_conns, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!a->conn)
 		return without_storage(a->pod);

@@ -127,6 +127,7 @@ struct tcp_sock {
 	__u64 bytes_received;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
+	__u64 tcp_mstamp; /* CLOCK_MONOTONIC in us, of what is being received or was sent last */
 	__u32 srtt_us; /* eight times the smoothed round trip */
 	__u32 snd_una;
 	__u32 snd_nxt;

@@ -55,7 +55,10 @@ static __always_inline void publish(struct bpf_sock_ops *ctx, struct weir_conn *
 	conn->flags |= WEIR_CONN_PUBLISHED;
 }
 
-/* Deletes what publish() left if nobody claimed it. */
+/*
+ * Deletes what publish() left if nobody claimed it. That is seldom the case once the handshake has
+ * ended, and the number of those that wait is looked up faster than one of them.
+ */
 static __always_inline void withdraw(struct bpf_sock_ops *ctx, struct weir_conn *conn)
 {
 	struct weir_origdst_key key = { .netns_cookie = bpf_get_netns_cookie(ctx) };
@@ -64,6 +67,8 @@ static __always_inline void withdraw(struct bpf_sock_ops *ctx, struct weir_conn 
 	if (!(conn->flags & WEIR_CONN_PUBLISHED))
 		return;
 	conn->flags &= ~WEIR_CONN_PUBLISHED;
+	if ((conn->flags & WEIR_CONN_OPENED) && !pending_any(key.netns_cookie))
+		return;
 	local_endpoint(ctx, &key.source);
 	remote_endpoint(ctx, &key.proxy);
 	value = bpf_map_lookup_elem(&weir_origdst, &key);
@@ -120,7 +125,7 @@ static __always_inline struct weir_conn *late_conn(struct bpf_sock_ops *ctx, str
 static __always_inline int on_connected(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
-	__u64 began, now = bpf_ktime_get_ns();
+	__u64 began;
 	const struct weir_pod *pod;
 	struct weir_conn *conn;
 	struct tcp_sock *tp;
@@ -132,11 +137,11 @@ static __always_inline int on_connected(struct bpf_sock_ops *ctx)
 	if (!conn)
 		return 1;
 	began = conn->since_ns;
-	conn->since_ns = now;
+	conn->since_ns = tp->tcp_mstamp * 1000; /* of the segment that ended the handshake */
 	if (tp->bytes_acked)
 		conn->flags |= WEIR_CONN_SYN_ACKED;
 	if (conn->flags & WEIR_CONN_COUNTED)
-		account_opened(conn, began ? now - began : 0);
+		account_opened(conn, began ? conn->since_ns - began : 0);
 	if (!(conn->flags & WEIR_CONN_REDIRECTED))
 		return 1;
 	pod = pod_of(bpf_get_netns_cookie(ctx));
@@ -188,17 +193,31 @@ static __always_inline struct weir_answer inbound_answer(const struct weir_pod *
  * The interface that the handshake came by: an accepted socket keeps it as the one that it would
  * send multicast by (tcp_v4_syn_recv_sock, tcp_v6_syn_recv_sock).
  */
-static __always_inline __u32 arrived_by(struct bpf_sock *sk)
+static __always_inline __u32 arrived_by(const struct weir_pod *pod, struct bpf_sock *sk)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct tcp_sock *tp;
 	struct ipv6_pinfo *v6;
 
+	if (!(pod->flags & (WEIR_POD_IF_EXCLUDE | WEIR_POD_IF_VIRTUAL)))
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
 	v6 = tp->inet_conn.icsk_inet.pinet6;
 	if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_family == AF_INET6 && v6)
 		return v6->mcast_oif;
 	return tp->inet_conn.icsk_inet.mc_index;
+}
+
+/*
+ * Has weir brought it here? Only from within the pod, to the proxy. Most connections come from
+ * outside, and are spared a look into a table so large that it is never in the processor's cache.
+ */
+static __always_inline int may_claim(const struct weir_pod *pod, const struct weir_syn *syn,
+				     int by_proxy)
+{
+	return syn->lo || pod_listens_on(pod, syn->port) ||
+	       (by_proxy && (pod->flags & WEIR_POD_TPROXY));
 }
 
 static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
@@ -223,13 +242,13 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 		return on_connected(ctx); /* both ends dialled each other */
 	by_proxy = conn->flags & WEIR_CONN_LISTED;
 	__builtin_memset(conn, 0, sizeof(*conn));
-	conn->since_ns = bpf_ktime_get_ns();
+	conn->since_ns = bpf_ktime_get_coarse_ns();
 	local_endpoint(ctx, &local);
 	remote_endpoint(ctx, &remote);
 	watch_states(ctx);
-	if (claim(conn, cookie, &local, &remote))
+	inbound_ask(&syn, pod, cookie, &remote.addr, &local, arrived_by(pod, sk));
+	if (may_claim(pod, &syn, by_proxy) && claim(conn, cookie, &local, &remote))
 		return 1;
-	inbound_ask(&syn, pod, cookie, &remote.addr, &local, arrived_by(sk));
 	if (syn.lo)
 		return 1; /* within the pod: its other end is counted, if any */
 	answer = inbound_answer(pod, cookie, &syn, by_proxy);
@@ -356,8 +375,11 @@ static __always_inline int on_state(struct bpf_sock_ops *ctx)
 SEC("cgroup/sock_release")
 int weir_release(struct bpf_sock *sk)
 {
-	struct weir_conn *conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
+	struct weir_conn *conn;
 
+	if (sk->state != BPF_TCP_CLOSE)
+		return 1;
+	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
 	if (conn && (conn->flags & WEIR_CONN_TRYING))
 		account_never_left(conn);
 	return 1;

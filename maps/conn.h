@@ -42,7 +42,7 @@ struct weir_conn {
 	__u16 proxy_port; /* that a redirected connection was sent to, host order */
 	__u16 soft_error; /* an errno of the attempt that the application has taken by SO_ERROR */
 	enum weir_reason reason; /* of the verdict */
-	__u32 observed; /* when its round trip was last observed, in 2^30 ns; 0: never */
+	__u32 observed; /* the time when its round trip was last observed, in 2^20 us; 0: never */
 	__u32 room[5]; /* socket storage cannot grow while its sockets live */
 };
 

@@ -36,9 +36,11 @@ _Static_assert(sizeof(struct weir_origdst) == 32, "ABI");
  * weir_pending: how many entries of weir_origdst are this network namespace's? A pod that lets
  * handshakes with its own proxy pile up is refused more of them, before it fills the table for
  * others; when the table is nearly full all are refused rather than sent on without their address.
+ * The table is as small as that allows: its places are met at random, and one that is in no cache
+ * costs more than all else that is done with it.
  */
-#define WEIR_ORIGDST_MAX     65536
-#define WEIR_ORIGDST_PER_POD 4096
+#define WEIR_ORIGDST_MAX     16384
+#define WEIR_ORIGDST_PER_POD 2048
 #define WEIR_ORIGDST_SLACK   1024 /* connects that pass the check at the same moment */
 
 #define WEIR_LISTENER_SLOTS 32

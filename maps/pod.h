@@ -82,6 +82,11 @@ enum weir_pod_flag {
 	WEIR_POD_IF_VIRTUAL = 1 << 22, /* WEIR_LIST_IF_VIRTUAL */
 };
 
+/* Of these: whose connection it is matters. */
+#define WEIR_POD_OWNERS                                                                        \
+	(WEIR_POD_PROXY_UID | WEIR_POD_PROXY_GID | WEIR_POD_PROXY_UIDS | WEIR_POD_PROXY_GIDS | \
+	 WEIR_POD_GROUPS_INCLUDE | WEIR_POD_GROUPS_EXCLUDE)
+
 struct weir_pod {
 	__u32 workload; /* id in weir_names */
 	__u32 generation; /* of this policy's entries in weir_ports and weir_cidrs */

@@ -156,6 +156,8 @@ static __always_inline __u64 account_advance(__u64 *mark, __u64 now, __u64 done)
 
 		if (was & WEIR_CONN_DONE)
 			return 0;
+		if (next == was && !done)
+			return 0; /* nothing new: the cache line stays as it is */
 		if (__sync_val_compare_and_swap(mark, was, next | done) == was)
 			return next - was;
 	}
@@ -187,22 +189,23 @@ static __always_inline void account_time(struct weir_times *times, __u64 us)
 /*
  * A connection's round trip is observed once by whoever folds it first, the scrape or its end, and
  * again as long as it moves data, not more often than every 15 s: so a short connection weighs as
- * much as it should, a long one is seen before it ends, and several scrapers change nothing.
+ * much as it should, a long one is seen before it ends, and several scrapers change nothing. Time
+ * is that of its last segment, which TCP has noted.
  */
-#define ACCOUNT_OBSERVE_EVERY 14 /* in 2^30 ns */
+#define ACCOUNT_OBSERVE_EVERY 14 /* in 2^20 us */
 
 static __always_inline void account_round_trip(struct weir_flow *flow, struct weir_conn *conn,
-					       __u32 srtt_us, int moved)
+					       const struct tcp_sock *tp, int moved)
 {
 	__u32 was = *(volatile __u32 *)&conn->observed, now;
 
-	if (!srtt_us || (was && !moved))
+	if (!tp->srtt_us || (was && !moved))
 		return;
-	now = bpf_ktime_get_ns() >> 30;
+	now = tp->tcp_mstamp >> 20;
 	if (was && now - was < ACCOUNT_OBSERVE_EVERY)
 		return;
 	if (__sync_val_compare_and_swap(&conn->observed, was, now ?: 1) == was)
-		account_time(&flow->rtt, srtt_us >> 3);
+		account_time(&flow->rtt, tp->srtt_us >> 3);
 }
 
 static __always_inline void account_fold(struct weir_conn *conn, struct tcp_sock *tp,
@@ -214,7 +217,7 @@ static __always_inline void account_fold(struct weir_conn *conn, struct tcp_sock
 	moved = account_add(&flow->sent, &conn->sent, now.sent, done);
 	moved += account_add(&flow->received, &conn->received, now.received, done);
 	account_add(&flow->retransmitted, &conn->retransmitted, tp->total_retrans, done);
-	account_round_trip(flow, conn, tp->srtt_us, moved != 0);
+	account_round_trip(flow, conn, tp, moved != 0);
 }
 
 /* Does it leave the pod as this socket's bytes? Not what an application sends to its proxy. */

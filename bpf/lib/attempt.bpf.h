@@ -58,7 +58,8 @@ static __always_inline void attempt_ask(struct attempt *a)
 			weir_leaves_excluded(a->cookie, &a->dst, q->lo ? LO_IFINDEX : a->bound_if);
 	if (a->owner.known)
 		weir_ask_owner(q, a->pod, a->cookie, a->owner.uid, a->owner.gid);
-	weir_ask_lists(q, a->pod, a->cookie, &a->dst, a->port);
+	if (a->pod->mode != WEIR_MODE_OBSERVE)
+		weir_ask_lists(q, a->pod, a->cookie, &a->dst, a->port);
 }
 
 #endif

@@ -13,6 +13,13 @@ static __always_inline __u64 *pending_of(__u64 netns_cookie)
 	return bpf_map_lookup_elem(&weir_pending, &key);
 }
 
+static __always_inline int pending_any(__u64 netns_cookie)
+{
+	__u64 *mine = pending_of(netns_cookie);
+
+	return !mine || *(volatile __u64 *)mine;
+}
+
 static __always_inline int pending_full(__u64 netns_cookie)
 {
 	__u64 *mine = pending_of(netns_cookie);
