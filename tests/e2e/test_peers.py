@@ -611,4 +611,4 @@ def test_17_the_nodes_other_connections_fill_no_table(node, peer):
             shell(f"s = tcp(); s.connect(('{peer.ip}', 443)); held.append(s)")
         stranger.connect(f"{peer.ip}:443", options=["--count=500"])
         assert {name: len(entries(node, name)) for name in maps} == before
-        assert stored_sockets(node) == sockets
+        assert stored_sockets(node) <= sockets  # those of earlier tests may still come to their end
