@@ -35,6 +35,15 @@ uint32_t apply_generation(const struct loader *l, uint64_t cookie)
 	return get_pod(l, cookie, &pod) ? pod.generation : 0;
 }
 
+bool apply_unsteerable(const struct loader *l, uint64_t cookie, uint16_t port)
+{
+	struct weir_port_key key = { .netns_cookie = cookie, .port = port };
+	enum weir_seen seen;
+
+	return bpf_map_lookup_elem(loader_map(l, "weir_seen"), &key, &seen) == 0 &&
+	       seen == WEIR_SEEN_UNSTEERABLE;
+}
+
 bool apply_captured(const struct loader *l, uint64_t cookie)
 {
 	struct weir_pod pod;
@@ -452,7 +461,7 @@ int apply_prune(const struct loader *l)
 		{ "weir_ids", sizeof(struct weir_id_entry), sizeof(struct weir_present),
 		  id_is_dead },
 		{ "weir_pending", sizeof(struct weir_netns), sizeof(__u64), pending_is_dead },
-		{ "weir_seen", sizeof(struct weir_port_key), sizeof(__u32), seen_is_dead },
+		{ "weir_seen", sizeof(struct weir_port_key), sizeof(enum weir_seen), seen_is_dead },
 	};
 	int sum = 0;
 

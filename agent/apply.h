@@ -28,6 +28,9 @@ bool apply_known(const struct loader *loader, uint64_t cookie);
 /* Is a policy in force there that redirects? */
 /* Of the policy that is in force; 0: none is. */
 uint32_t apply_generation(const struct loader *l, uint64_t cookie);
+/* Does the proxy listen on that port so that the kernel lets nothing be steered to it? See enum
+ * weir_seen. */
+bool apply_unsteerable(const struct loader *l, uint64_t cookie, uint16_t port);
 bool apply_captured(const struct loader *loader, uint64_t cookie);
 
 /*

@@ -48,8 +48,8 @@ static json_t *pod_json(const struct managed *m)
 
 	if (!pod) /* a string that is not UTF-8 */
 		pod = json_pack("{s:s}", "error", "not printable");
-	for (size_t i = 0; i < m->policy->n_warnings; i++)
-		json_array_append_new(warnings, json_string(m->policy->warnings[i]));
+	for (size_t i = 0; i < managed_n_warnings(m); i++)
+		json_array_append_new(warnings, json_string(managed_warning(m, i)));
 	json_object_set_new(pod, "warnings", warnings);
 	json_object_set_new(pod, "ips", split_ips(m->ips));
 	if (m->policy->pod.mode != WEIR_MODE_OBSERVE)

@@ -32,12 +32,19 @@ static const struct hook {
 	const char *name; /* below BPFDIR/links */
 	const char *program;
 } hooks[] = {
-	{ "getsockopt", "weir_getsockopt" },  { "getpeername4", "weir_peername4" },
-	{ "getpeername6", "weir_peername6" }, { "recvmsg4", "weir_recvmsg4" },
-	{ "recvmsg6", "weir_recvmsg6" },      { "sockops", "weir_sockops" },
-	{ "sendmsg4", "weir_sendmsg4" },      { "sendmsg6", "weir_sendmsg6" },
-	{ "sock_release", "weir_release" },   { "connect4", "weir_connect4" },
+	{ "getsockopt", "weir_getsockopt" },
+	{ "getpeername4", "weir_peername4" },
+	{ "getpeername6", "weir_peername6" },
+	{ "recvmsg4", "weir_recvmsg4" },
+	{ "recvmsg6", "weir_recvmsg6" },
+	{ "sockops", "weir_sockops" },
+	{ "sendmsg4", "weir_sendmsg4" },
+	{ "sendmsg6", "weir_sendmsg6" },
+	{ "sock_release", "weir_release" },
+	{ "connect4", "weir_connect4" },
 	{ "connect6", "weir_connect6" },
+	{ "bind4", "weir_bind4" },
+	{ "bind6", "weir_bind6" },
 };
 
 struct loader {

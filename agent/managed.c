@@ -29,6 +29,7 @@ void managed_free(struct managed *m)
 	managed_clear(m);
 	links_unfollow(&m->watch);
 	free(m->reason);
+	free(m->listener);
 	free(m);
 }
 
@@ -84,4 +85,24 @@ void managed_set_state(struct managed *m, enum policy_state state, char *reason)
 		  reason, "netns", m->netns, NULL);
 	for (size_t i = 0; i < m->policy->n_warnings; i++)
 		log_warn("pod", "pod", key, "warning", m->policy->warnings[i], NULL);
+}
+
+void managed_set_listener(struct managed *m, char *text)
+{
+	_cleanup_free_ char *key = managed_key(m);
+
+	if (text && !m->listener)
+		log_warn("pod", "pod", key, "warning", text, NULL);
+	free(m->listener);
+	m->listener = text;
+}
+
+const char *managed_warning(const struct managed *m, size_t i)
+{
+	return i < m->policy->n_warnings ? m->policy->warnings[i] : m->listener;
+}
+
+size_t managed_n_warnings(const struct managed *m)
+{
+	return m->policy->n_warnings + !!m->listener;
 }

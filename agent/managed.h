@@ -27,6 +27,8 @@ struct managed {
 	uint64_t cookie; /* 0: its network namespace has not been found */
 	enum policy_state state;
 	char *reason;
+	char *listener; /* what is wrong with its proxy's inbound listener; NULL: nothing is known
+			 */
 	bool applied; /* what the maps hold is of this pod */
 	bool written; /* in this run: its addresses are all desired ones */
 	bool present; /* in the newest scan */
@@ -44,6 +46,12 @@ void managed_free(struct managed *m);
 
 /* Logs a change of state, once. Takes reason. */
 void managed_set_state(struct managed *m, enum policy_state state, char *reason);
+/* Logs what is new about its proxy's listener, once. Takes text; NULL: nothing is wrong. */
+void managed_set_listener(struct managed *m, char *text);
+/* What its author should know though it is captured: the policy's warnings, and the listener's.
+ * Borrowed. */
+const char *managed_warning(const struct managed *m, size_t i);
+size_t managed_n_warnings(const struct managed *m);
 /* ns/name, for logs; the caller's. */
 char *managed_key(const struct managed *m);
 

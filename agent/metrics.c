@@ -27,7 +27,7 @@ static void each_pod(void *ctx, exporter_pod_fn fn, void *arg)
 					    .state = policy_state_name(m->state),
 					    .node = agent->options.node_name,
 					    .errors = m->policy->n_errors,
-					    .warnings = m->policy->n_warnings };
+					    .warnings = managed_n_warnings(m) };
 
 		fn(arg, &pod);
 	}

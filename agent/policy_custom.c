@@ -100,7 +100,8 @@ void policy_custom_compile(struct compiler *c)
 	char *error;
 
 	pod->rules = WEIR_RULES_ISTIO;
-	pod->flags = WEIR_POD_IPV4 | (c->options->ipv6 != POLICY_IPV6_OFF ? WEIR_POD_IPV6 : 0);
+	pod->flags = WEIR_POD_DECLARED | WEIR_POD_IPV4 |
+		     (c->options->ipv6 != POLICY_IPV6_OFF ? WEIR_POD_IPV6 : 0);
 	pod->loopback_net[0] = 127;
 	pod->loopback_net[3] = 1;
 	pod->loopback_bits = 32;

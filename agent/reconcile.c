@@ -248,6 +248,21 @@ static int without_netns(struct reconciler *r, struct managed *m, char *error)
 	return lost_netns(r, m) ? release(r, m) : 0;
 }
 
+/* Of a proxy that was there before its pod was known: a later one is given no such socket. */
+static void judge_listener(const struct reconciler *r, struct managed *m)
+{
+	uint16_t port = m->policy->pod.inbound_port;
+	bool wrong = m->state == POLICY_CAPTURED && apply_unsteerable(r->loader, m->cookie, port);
+
+	managed_set_listener(
+		m, wrong ? xasprintf("its proxy has listened on port %u with MPTCP, Go's default, "
+				     "since before weir knew the pod, and the kernel lets nothing "
+				     "be steered there: it gets no inbound connections until it "
+				     "listens anew: restart the pod",
+				     port)
+			 : NULL);
+}
+
 static int reconcile_pod(struct reconciler *r, struct managed *m)
 {
 	uint64_t cookie = 0;
@@ -259,7 +274,9 @@ static int reconcile_pod(struct reconciler *r, struct managed *m)
 		return without_netns(r, m, error);
 	if (m->cookie && m->cookie != cookie)
 		changes += release(r, m);
-	return changes + put_in_force(r, m, fd, cookie);
+	changes += put_in_force(r, m, fd, cookie);
+	judge_listener(r, m);
+	return changes;
 }
 
 /* Pods that run elsewhere are peers, those of the host's network namespace are not ours. */

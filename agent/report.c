@@ -32,6 +32,8 @@ static void report_pod(struct kube *kube, const struct managed *m)
 		tell(kube, m, facts[m->state].action, facts[m->state].reason, m->reason);
 	for (size_t i = 0; m->policy && i < m->policy->n_warnings; i++)
 		tell(kube, m, "ReadAnnotations", "AnnotationWarning", m->policy->warnings[i]);
+	if (m->listener)
+		tell(kube, m, "Capture", "ProxyNotReached", m->listener);
 }
 
 void report_pods(struct kube *kube, const struct reconciler *r)

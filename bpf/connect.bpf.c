@@ -262,8 +262,8 @@ int weir_connect4(struct bpf_sock_addr *ctx)
 	a.bound_if = ctx->sk->bound_dev_if;
 	sockaddr_resolve_any(&a.dst, &a.src, 0);
 	if (!tcp)
-		return decide_query(ctx, AF_INET, &a) ?: sockaddr_refused();
-	return decide(ctx, AF_INET, &a) ?: sockaddr_refused();
+		return decide_query(ctx, AF_INET, &a) ?: sockaddr_refused(ECONNREFUSED);
+	return decide(ctx, AF_INET, &a) ?: sockaddr_refused(ECONNREFUSED);
 }
 
 SEC("cgroup/connect6")
@@ -284,8 +284,8 @@ int weir_connect6(struct bpf_sock_addr *ctx)
 	a.bound_if = ctx->sk->bound_dev_if;
 	sockaddr_resolve_any(&a.dst, &a.src, 1);
 	if (!tcp)
-		return decide_query(ctx, AF_INET6, &a) ?: sockaddr_refused();
-	return decide(ctx, AF_INET6, &a) ?: sockaddr_refused();
+		return decide_query(ctx, AF_INET6, &a) ?: sockaddr_refused(ECONNREFUSED);
+	return decide(ctx, AF_INET6, &a) ?: sockaddr_refused(ECONNREFUSED);
 }
 
 /* What the socket was connected to by its application; 1 when weir sent it elsewhere. */

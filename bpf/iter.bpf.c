@@ -12,6 +12,7 @@
 #include "bpf/kernel_types.h"
 #include "bpf/lib/account.bpf.h"
 #include "bpf/lib/adopt.bpf.h"
+#include "bpf/lib/listener.bpf.h"
 #include "bpf/lib/pod.bpf.h"
 
 SEC("iter/bpf_sk_storage_map")
@@ -31,35 +32,42 @@ int weir_fold(struct bpf_iter__bpf_sk_storage_map *ctx)
 	return 0;
 }
 
+/* The kernel refuses NOEXIST for a slot that is taken and for a socket that it keeps out alike. */
+static __always_inline int record_listener(struct sock_common *skc, struct weir_listener_key *key)
+{
+	for (int slot = 0; slot < WEIR_LISTENER_SLOTS; slot++) {
+		key->slot = slot;
+		if (!bpf_map_update_elem(&weir_listeners, key, skc, BPF_NOEXIST))
+			return 0;
+	}
+	return 1;
+}
+
 static __always_inline int adopt_listener(struct sock_common *skc, const struct weir_pod *pod,
 					  __u64 cookie)
 {
-	struct weir_listener_key key = { .netns_cookie = cookie, .port = skc->skc_num };
-	struct weir_port_key seen = { .netns_cookie = cookie, .port = skc->skc_num };
+	struct weir_listener_key key = { .netns_cookie = cookie,
+					 .port = skc->skc_num,
+					 .v6 = skc->skc_family == AF_INET6 };
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(skc);
 	struct weir_endpoint local = {};
 	struct weir_conn *conn;
-	__u32 one = 1;
 
-	key.v6 = skc->skc_family == AF_INET6;
-	if (pod->mode != WEIR_MODE_CAPTURE)
+	if (!tp || pod->mode != WEIR_MODE_CAPTURE)
 		return 0;
-	if (!pod_listens_on(pod, key.port))
-		return 0;
-	bpf_map_update_elem(&weir_seen, &seen, &one, BPF_ANY);
 	adopt_local(skc, &local);
-	if (!pod_steers_to(pod, key.port) || weir_addr_is_loopback(&local.addr))
+	if (!listener_is_proxys(pod, tp, &local))
+		return 0;
+	listener_seen(&key, WEIR_SEEN_LISTENED, BPF_NOEXIST);
+	if (!listener_is_steered_to(pod, &local))
 		return 0;
 	conn = bpf_sk_storage_get(&weir_conns, skc, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (conn && (conn->flags & WEIR_CONN_LISTED))
 		return 0;
-	for (int slot = 0; slot < WEIR_LISTENER_SLOTS; slot++) {
-		key.slot = slot;
-		if (bpf_map_update_elem(&weir_listeners, &key, skc, BPF_NOEXIST))
-			continue;
-		if (conn)
-			conn->flags |= WEIR_CONN_LISTED;
-		return 0;
-	}
+	if (record_listener(skc, &key))
+		listener_seen(&key, WEIR_SEEN_UNSTEERABLE, BPF_ANY);
+	else if (conn)
+		conn->flags |= WEIR_CONN_LISTED;
 	return 0;
 }
 

@@ -18,6 +18,7 @@
 #define SOL_IPV6	41
 #define TPROXY_MARK	1337 /* ISTIO_INBOUND_TPROXY_MARK, which no pod sets */
 #define SO_ORIGINAL_DST 80 /* the same number at both levels */
+#define EPROTONOSUPPORT 93
 #define ECONNREFUSED	111
 #define ECONNRESET	104
 #define ETIMEDOUT	110
@@ -134,6 +135,7 @@ struct tcp_sock {
 	__u32 write_seq;
 	__u32 total_retrans;
 	__u8 bpf_sock_ops_cb_flags;
+	__u8 is_mptcp : 1;
 };
 
 struct bpf_iter_meta;

@@ -56,7 +56,7 @@
 
 WEIR_HASH(weir_pods, struct weir_netns, struct weir_pod, 4096, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_pod_names, struct weir_netns, struct weir_pod_names, 4096, BPF_F_NO_PREALLOC);
-WEIR_HASH(weir_seen, struct weir_port_key, __u32, 8192, BPF_F_NO_PREALLOC);
+WEIR_HASH(weir_seen, struct weir_port_key, enum weir_seen, 8192, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_local, struct weir_local_addr, __u32, 16384, BPF_F_NO_PREALLOC);
 WEIR_TRIE(weir_ports, struct weir_port_entry, struct weir_present, 262144);
 WEIR_TRIE(weir_cidrs, struct weir_cidr_entry, struct weir_present, 262144);

@@ -15,6 +15,7 @@
 #include "bpf/lib/adopt.bpf.h"
 #include "bpf/lib/endpoint.bpf.h"
 #include "bpf/lib/inbound.bpf.h"
+#include "bpf/lib/listener.bpf.h"
 #include "bpf/lib/pending.bpf.h"
 #include "bpf/lib/pod.bpf.h"
 #include "maps/decide.h"
@@ -216,7 +217,7 @@ static __always_inline __u32 arrived_by(const struct weir_pod *pod, struct bpf_s
 static __always_inline int may_claim(const struct weir_pod *pod, const struct weir_syn *syn,
 				     int by_proxy)
 {
-	return syn->lo || pod_listens_on(pod, syn->port) ||
+	return syn->lo || listener_has_proxy_port(pod, syn->port) ||
 	       (by_proxy && (pod->flags & WEIR_POD_TPROXY));
 }
 
@@ -290,39 +291,45 @@ static __always_inline void mark_listed(struct bpf_sock_ops *ctx)
 }
 
 /*
- * Redirect brings a connection to the address of the interface that it came in by, so a listener
- * on loopback alone gets none of it. Slots are taken from the front; when all are taken the
- * newest listener replaces one by its number, so that a proxy which restarts is always found.
+ * Slots are taken from the front; when all are taken the newest listener replaces one by its
+ * number, so that a proxy which restarts is always found. 0 when it has one.
  */
+static __always_inline int record_listener(struct bpf_sock_ops *ctx, struct weir_listener_key *key)
+{
+	for (int slot = 0; slot < WEIR_LISTENER_SLOTS; slot++) {
+		key->slot = slot;
+		if (!bpf_sock_hash_update(ctx, &weir_listeners, key, BPF_NOEXIST))
+			return 0;
+	}
+	key->slot = bpf_get_socket_cookie(ctx) % WEIR_LISTENER_SLOTS;
+	return bpf_sock_hash_update(ctx, &weir_listeners, key, BPF_ANY);
+}
+
 static __always_inline int on_listen(struct bpf_sock_ops *ctx)
 {
-	struct weir_port_key seen = { .netns_cookie = bpf_get_netns_cookie(ctx),
-				      .port = ctx->local_port };
-	const struct weir_pod *pod = pod_of(seen.netns_cookie);
-	struct weir_listener_key key = { .netns_cookie = seen.netns_cookie,
-					 .port = seen.port,
+	struct weir_listener_key key = { .netns_cookie = bpf_get_netns_cookie(ctx),
+					 .port = ctx->local_port,
 					 .v6 = ctx->family == AF_INET6 };
+	const struct weir_pod *pod = pod_of(key.netns_cookie);
 	struct weir_endpoint local = {};
-	__u32 one = 1;
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp;
 
 	forget_dialled(ctx);
-	if (!pod || pod->mode != WEIR_MODE_CAPTURE)
+	if (!pod || !sk || pod->mode != WEIR_MODE_CAPTURE)
 		return 1;
-	if (!pod_listens_on(pod, seen.port))
-		return 1;
-	bpf_map_update_elem(&weir_seen, &seen, &one, BPF_ANY);
+	tp = bpf_skc_to_tcp_sock(sk);
 	local_endpoint(ctx, &local);
-	if (!pod_steers_to(pod, seen.port) || weir_addr_is_loopback(&local.addr))
+	if (!tp || !listener_is_proxys(pod, tp, &local))
+		return 1;
+	listener_seen(&key, WEIR_SEEN_LISTENED, BPF_ANY);
+	if (!listener_is_steered_to(pod, &local))
 		return 1;
 	mark_listed(ctx);
-	for (int slot = 0; slot < WEIR_LISTENER_SLOTS; slot++) {
-		key.slot = slot;
-		if (!bpf_sock_hash_update(ctx, &weir_listeners, &key, BPF_NOEXIST))
-			return 1;
-	}
-	key.slot = bpf_get_socket_cookie(ctx) % WEIR_LISTENER_SLOTS;
-	if (bpf_sock_hash_update(ctx, &weir_listeners, &key, BPF_ANY))
+	if (record_listener(ctx, &key)) {
 		stats_count(WEIR_COUNTER_LISTENER_LOST);
+		listener_seen(&key, WEIR_SEEN_UNSTEERABLE, BPF_ANY);
+	}
 	return 1;
 }
 

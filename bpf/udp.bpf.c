@@ -116,7 +116,7 @@ static __always_inline int ask(struct bpf_sock_addr *ctx, int family)
 		return 1;
 	if (answer.verdict == WEIR_REDIRECT && send_query(ctx, family, &a, answer.port))
 		return 1;
-	return sockaddr_refused();
+	return sockaddr_refused(ECONNREFUSED);
 }
 
 /* Does the socket at this address of the pod wait for an answer to query `number`? */

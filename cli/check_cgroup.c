@@ -121,6 +121,8 @@ static const struct {
 	{ BPF_CGROUP_GETSOCKOPT, "getsockopt" },
 	{ BPF_CGROUP_SOCK_OPS, "sock_ops" },
 	{ BPF_CGROUP_INET_SOCK_RELEASE, "sock_release" },
+	{ BPF_CGROUP_INET4_BIND, "bind4" },
+	{ BPF_CGROUP_INET6_BIND, "bind6" },
 };
 
 /* Programs known by the beginning of their names. */

@@ -78,7 +78,7 @@ char *explain_because(const struct explain_query *q, const struct explain_facts 
 /* Texts that go with the answer. */
 struct explain_notes {
 	json_t *assumed; /* what could not, or cannot, be looked up */
-	json_t *notes;
+	json_t *notes; /* what else the reader should know */
 };
 
 /* The answer, ready to be printed. */

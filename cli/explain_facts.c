@@ -155,14 +155,19 @@ static void assume(const struct explain_notes *notes, const char *text, int err)
 	json_array_append_new(notes->assumed, json_string(line));
 }
 
-/* 1, 0, or -errno. */
+/* enum weir_seen, 0 when it never has, or -errno. */
 static int has_ever_listened(const char *bpf_dir, const struct pod_entry *pod, uint16_t port)
 {
 	struct weir_port_key key = { .netns_cookie = pod->cookie, .port = port };
-	_cleanup_close_ int fd =
-		maps_open(bpf_dir, "weir_seen", sizeof(struct weir_port_key), sizeof(uint32_t));
+	_cleanup_close_ int fd = maps_open(bpf_dir, "weir_seen", sizeof(struct weir_port_key),
+					   sizeof(enum weir_seen));
+	enum weir_seen seen;
 
-	return fd < 0 ? fd : has_key(fd, &key);
+	if (fd < 0)
+		return fd;
+	if (bpf_map_lookup_elem(fd, &key, &seen) == 0)
+		return (int)seen;
+	return errno == ENOENT ? 0 : -errno;
 }
 
 /* Inbound connections are steered to listeners that weir has recorded. 1, 0, or -errno. */
@@ -204,7 +209,7 @@ enum weir_presence explain_presence(const char *bpf_dir, const struct explain_qu
 				    const struct explain_notes *notes)
 {
 	int listens = has_listener(bpf_dir, q, pod, port);
-	int seen = listens > 0 ? 1 : has_ever_listened(bpf_dir, pod, port);
+	int seen = listens > 0 ? WEIR_SEEN_LISTENED : has_ever_listened(bpf_dir, pod, port);
 
 	if (listens > 0)
 		return WEIR_PROXY_LISTENS;
@@ -220,6 +225,11 @@ enum weir_presence explain_presence(const char *bpf_dir, const struct explain_qu
 		       listens);
 	if (seen == 0)
 		return WEIR_PROXY_NEVER;
+	if (seen == WEIR_SEEN_UNSTEERABLE && q->direction == WEIR_INBOUND)
+		json_array_append_new(notes->notes,
+				      json_string("the listener that its proxy opened last is one "
+						  "that the kernel lets nothing be steered to "
+						  "(MPTCP): see weir pods"));
 	if (listens == 0)
 		return WEIR_PROXY_GONE;
 	assume(notes,

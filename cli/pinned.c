@@ -10,8 +10,9 @@
 #include "base/cleanup.h"
 
 const char *const pinned_hook_names[] = {
-	"connect4",	"connect6",	"sendmsg4", "sendmsg6",	  "recvmsg4",	  "recvmsg6",
-	"getpeername4", "getpeername6", "sockops",  "getsockopt", "sock_release",
+	"connect4",	"connect6",	"sendmsg4",	"sendmsg6", "recvmsg4",
+	"recvmsg6",	"getpeername4", "getpeername6", "sockops",  "getsockopt",
+	"sock_release", "bind4",	"bind6",
 };
 const size_t pinned_hooks_n = ARRAY_SIZE(pinned_hook_names);
 

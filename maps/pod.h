@@ -80,6 +80,8 @@ enum weir_pod_flag {
 	WEIR_POD_GROUPS_EXCLUDE = 1 << 20, /* WEIR_LIST_GROUP_EXCLUDE */
 	WEIR_POD_IF_EXCLUDE = 1 << 21, /* WEIR_LIST_IF_EXCLUDE */
 	WEIR_POD_IF_VIRTUAL = 1 << 22, /* WEIR_LIST_IF_VIRTUAL */
+	WEIR_POD_DECLARED =
+		1 << 23, /* weir.io/ annotations declare its proxy: no mesh validates it */
 };
 
 /* Of these: whose connection it is matters. */
@@ -123,8 +125,16 @@ struct weir_pod_names {
 
 _Static_assert(sizeof(struct weir_pod_names) == 772, "ABI");
 
-/* Has a proxy of this pod ever listened? weir_seen: netns, port -> 1. Never reset while the pod
- * lives. */
+/*
+ * weir_seen: has the proxy of this pod ever listened on this port, and can the listener that came
+ * last be steered to? Absent: it has not; the short-lived listeners by which a mesh validates a pod
+ * are not the proxy's. Never removed while the pod lives.
+ */
+enum weir_seen {
+	WEIR_SEEN_LISTENED = 1,
+	WEIR_SEEN_UNSTEERABLE = 2, /* MPTCP: kernels keep such listeners out of weir_listeners */
+};
+
 struct weir_port_key {
 	__u64 netns_cookie;
 	__u16 port; /* host order */

@@ -47,8 +47,7 @@ static __always_inline int adopt_by_proxy(struct tcp_sock *tp, const struct weir
 {
 	struct owner owner = owner_of(tp);
 
-	return owner.known && (((pod->flags & WEIR_POD_PROXY_UID) && owner.uid == pod->proxy_uid) ||
-			       ((pod->flags & WEIR_POD_PROXY_GID) && owner.gid == pod->proxy_gid));
+	return pod_is_proxy(pod, &owner);
 }
 
 /* Chooses the flow as choose_flow() does; 0 when the connection stays within the pod. */

@@ -22,20 +22,6 @@ static __always_inline int pod_has_addr(__u64 netns_cookie, const struct weir_ad
 	return bpf_map_lookup_elem(&weir_local, &key) != 0;
 }
 
-/* Is this one of the ports that the proxy listens on? */
-static __always_inline int pod_listens_on(const struct weir_pod *pod, __u16 port)
-{
-	return port == pod->inbound_port || port == pod->outbound_port ||
-	       ((pod->flags & WEIR_POD_DNS) && port == pod->dns_port);
-}
-
-/* Is a SYN ever handed to a listener on this port? What virtual machines send is outbound. */
-static __always_inline int pod_steers_to(const struct weir_pod *pod, __u16 port)
-{
-	return port == pod->inbound_port ||
-	       ((pod->flags & WEIR_POD_IF_VIRTUAL) && port == pod->outbound_port);
-}
-
 struct owner {
 	__u32 uid;
 	__u32 gid;
@@ -98,6 +84,14 @@ static __always_inline struct owner socket_owner(struct bpf_sock *sk)
 	struct owner nobody = {};
 
 	return tp ? owner_of(tp) : nobody;
+}
+
+/* The first of each kind alone: what is not a connection's verdict needs no more. */
+static __always_inline int pod_is_proxy(const struct weir_pod *pod, const struct owner *owner)
+{
+	return owner->known &&
+	       (((pod->flags & WEIR_POD_PROXY_UID) && owner->uid == pod->proxy_uid) ||
+		((pod->flags & WEIR_POD_PROXY_GID) && owner->gid == pod->proxy_gid));
 }
 
 #endif

@@ -155,13 +155,13 @@ static __always_inline int sockaddr_has_udp(struct bpf_sock_addr *ctx, const str
 }
 
 /*
- * The return value of a hook that refuses. bpf_set_retval() gives connect() its errno since 5.18
+ * The return value of a hook that refuses. bpf_set_retval() gives the call its errno since 5.18
  * (b44123b4a3dc); before, it is EPERM.
  */
-static __always_inline int sockaddr_refused(void)
+static __always_inline int sockaddr_refused(int error)
 {
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_set_retval))
-		bpf_set_retval(-ECONNREFUSED);
+		bpf_set_retval(-error);
 	return 0;
 }
 

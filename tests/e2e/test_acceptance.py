@@ -171,6 +171,39 @@ def test_linkerd_network_validator_fails_where_nobody_redirects(lab):
     assert validate_network(redirected(lab, None, "linkerd"), "4", timeout=1) == 95
 
 
+# -- what comes after them -------------------------------------------------------------------------------------------------
+
+VALIDATORS = {"istio": lambda pod: validate(pod, "4"), "linkerd": lambda pod: validate_network(pod, "4")}
+ISTIO_PORTS, LINKERD_PORTS = ("0.0.0.0:15001", "0.0.0.0:15006"), ("127.0.0.1:4140", "0.0.0.0:4143")
+PROXIES = {"istio": (1337, ISTIO_PORTS), "linkerd": (LINKERD, LINKERD_PORTS)}
+
+
+@pytest.mark.parametrize("mesh", VALIDATORS)
+@pytest.mark.parametrize("before,down", [("direct", "refuse"), ("refuse", "direct")])
+def test_an_init_container_behind_the_validation(lab, mesh, before, down):
+    """The validation has listened in the proxy's place and is gone; the proxy has never been there."""
+    pod = redirected(lab, "weir", mesh, annotations={"weir.io/before-proxy": before, "weir.io/proxy-down": down})
+    peer = lab.pod(f"peer-{pod.name}")
+    peer.serve("0.0.0.0:9000")
+    pod.serve("0.0.0.0:8080", uid=1000)
+
+    def dial(verdict):
+        """The init container's call and one from outside."""
+        ends = [listener_port(pod.connect(f"{peer.ip}:9000", uid=1000)), listener_port(peer.connect(f"{pod.ip}:8080"))]
+        explained = [lab.weir("explain", f"default/{pod.name}", *options, "-o", "json") for options in ([f"--to={peer.ip}:9000", "--uid=1000"], ["--inbound=8080"])]
+        assert [answer["verdict"] for answer in explained] == [verdict] * 2, explained
+        return ends, [answer["reason"] for answer in explained]
+
+    ends = {"direct": [9000, 8080], "refuse": [None, None]}
+    assert VALIDATORS[mesh](pod) == 0
+    assert dial(before) == (ends[before], ["before_proxy"] * 2)
+    uid, addresses = PROXIES[mesh]
+    proxy = pod.serve(*addresses, uid=uid, container=f"{mesh}-proxy")
+    assert dial("redirect")[0] == [int(address.rpartition(":")[2]) for address in addresses]
+    proxy.stop()
+    assert dial(down) == (ends[down], ["proxy_down"] * 2)
+
+
 # -- proxy-init's laboratory -----------------------------------------------------------------------------------------------
 
 STUB = set_env("linkerd-proxy", LINKERD2_PROXY_INBOUND_LISTEN_ADDR=f"0.0.0.0:{STUB_PORT}",

@@ -14,7 +14,7 @@ def test_status_says_what_runs(lab, agent):
     status = agent.weir("status", "-o", "json")
     assert status["ready"] and status["pods"]["captured"] == 1
     assert {hook["name"] for hook in status["hooks"]} == {
-        "connect4", "connect6", "getpeername4", "getpeername6", "getsockopt", "recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6",
+        "bind4", "bind6", "connect4", "connect6", "getpeername4", "getpeername6", "getsockopt", "recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6",
         "sock_release", "sockops"}
     assert all(hook["attached"] for hook in status["hooks"])
     assert str(lab.cgroup_root) in agent.weir("status").stdout

@@ -9,9 +9,12 @@ import itertools
 import pytest
 
 from lab import Lab, net
-from lab.command import PROBE, run
-from support import (APP, INBOUND, KINDS, OUTBOUND, PROXY, Shell, assert_redirected, cookies_in, dual_stack, listener_port, mesh_pod, plain, plain_pod,
-                     start_proxy, wait_state)
+from lab.agent import total
+from books import metrics
+from clients import build_go
+from lab.command import PROBE, run, wait_until
+from support import (APP, INBOUND, KINDS, OUTBOUND, PROXY, Shell, assert_redirected, cookies_in, dual_stack, known, listener_port, mesh_pod, plain,
+                     plain_pod, start_proxy, wait_state)
 
 BOTH = pytest.mark.parametrize("kind", KINDS)
 FREE_PORTS = itertools.count(21000)  # a source port for each test
@@ -192,19 +195,55 @@ def test_an_mptcp_application_is_reached_by_its_proxy(node, peer, kind):
 def test_an_mptcp_proxy_takes_outbound_connections(node, peer, kind):
     """SO_ORIGINAL_DST fails in the kernel itself when the client speaks MPTCP too."""
     pod = mesh_pod(node, kind)
-    start_proxy(pod, options=["--mptcp"])
+    start_proxy(pod, [f"[::]:{OUTBOUND}"], options=["--mptcp"])
     for options, original in (([], f"{peer.ip}:443"), (["--mptcp"], "EOPNOTSUPP")):
         answer = pod.connect(f"{peer.ip}:443", options=options, uid=APP)
         assert listener_port(answer) == OUTBOUND
         assert plain(answer["acceptor"]["odst_ip"]) == original
 
 
-def test_an_mptcp_proxy_lets_nothing_pass_inbound(node, peer):
-    """The kernel keeps MPTCP listeners out of every table that SYNs can be steered by: refused, where iptables would have redirected."""
+@BOTH
+def test_a_go_proxy_listens_as_go_does_by_default(node, peer, kind):
+    """With MPTCP, unless bind() refuses it: then with TCP, and inbound connections are steered to it."""
+    pod = mesh_pod(node, kind)
+    pod.serve("[::]:8080", uid=APP)
+    pod.popen([build_go("proxy.go"), f":{OUTBOUND}", f":{INBOUND}"], uid=PROXY, container="istio-proxy")
+    pod.wait_listen(OUTBOUND, INBOUND)
+    assert_redirected(pod.connect(f"{peer.ip}:443", uid=APP), f"{peer.ip}:443")
+    assert_redirected(peer.connect(f"{pod.ip}:8080"), f"{pod.ip}:8080", INBOUND)
+
+
+def test_mptcp_is_refused_where_nothing_could_be_steered_to_it(node):
+    """The inbound port of a captured pod, whoever binds it; on loopback nothing is steered anyway."""
     pod = mesh_pod(node)
-    start_proxy(pod, options=["--mptcp"])
+    with Shell(pod) as shell:
+        shell("t = lambda family, to: socket(family, SOCK_STREAM, 262).bind(to)")
+        assert shell.errno(f"t(AF_INET, ('0.0.0.0', {INBOUND}))") == "EPROTONOSUPPORT"
+        assert shell.errno(f"t(AF_INET6, ('::', {INBOUND}))") == "EPROTONOSUPPORT"
+        for to in (f"('127.0.0.1', {INBOUND})", f"('0.0.0.0', {OUTBOUND})", "('0.0.0.0', 8080)"):
+            assert shell.errno(f"t(AF_INET, {to})") is None
+    with Shell(plain_pod(node)) as shell:
+        assert shell.errno(f"socket(AF_INET, SOCK_STREAM, 262).bind(('0.0.0.0', {INBOUND}))") is None
+
+
+def test_an_mptcp_proxy_that_was_there_before(node, peer):
+    """Refused, where iptables would have redirected, and said wherever somebody looks."""
+    pod = node.pod("elder", mesh="istio")
+    proxy = start_proxy(pod, options=["--mptcp"])
+    wait_state(node, pod.write())
+    text = f"its proxy has listened on port {INBOUND} with MPTCP"
     pod.serve("[::]:8080", uid=APP)
     assert peer.connect(f"{pod.ip}:8080")["errno"] == "ECONNREFUSED"
+    assert text in known(node, pod)["warnings"][0] and text in node.weir("pods").stderr
+    assert node.agents[-1].stderr().count(text) == 1
+    assert total(metrics(node), "weir_pod_input_warnings", pod=pod.name) == 1
+    explained = node.weir("explain", f"default/{pod.name}", "--inbound=8080", "-o", "json")
+    assert (explained["verdict"], explained["reason"]) == ("refuse", "proxy_down") and "MPTCP" in explained["notes"][0]
+    proxy.stop()
+    start_proxy(pod)
+    assert_redirected(peer.connect(f"{pod.ip}:8080"), f"{pod.ip}:8080", INBOUND)
+    pod.write(dual_stack(pod))
+    wait_until(lambda: not known(node, pod)["warnings"], "the warning to go")
 
 
 @BOTH
