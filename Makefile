@@ -4,7 +4,8 @@
 # make demo     the main job on real input (KEEP=1 leaves the lab up)
 # make check    every test
 # make fuzz     FUZZ_SECONDS=N for each target
-# make diff     weir against the real iptables, CONFIGS random configurations (SEED, INDEX: one again)
+# make diff     weir against the real iptables, CONFIGS random configurations (SEED, INDEX: one again; FROM: go on there; JOBS)
+# make nightly  the same with 10,000 configurations, then each fuzz target for an hour
 # make check-cluster    the same in a real Kubernetes
 # make bench    the benchmarks
 # make install  DESTDIR= PREFIX=/usr
@@ -53,7 +54,7 @@ PURE := $(sort $(READERS) $(filter agent/workload.c agent/peers.c agent/cgroup_n
 	$(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI)))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
-.PHONY: all demo check fuzz check-cluster check-unit check-style diff bench install deb cross-arm64 clean clean-lab docs
+.PHONY: all demo check fuzz check-cluster check-unit check-style diff nightly bench install deb cross-arm64 clean clean-lab docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -176,7 +177,14 @@ bench: all $(B)/tests/probe $(B)/tests/relay $(B)/tests/load
 
 diff: all $(B)/tests/probe
 	cd tests && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m diff --configs $(or $(CONFIGS),1000) \
-		$(if $(SEED),--seed $(SEED)) $(if $(INDEX),--index $(INDEX))
+		$(if $(SEED),--seed $(SEED)) $(if $(INDEX),--index $(INDEX)) $(if $(FROM),--from $(FROM)) \
+		$(if $(JOBS),--jobs $(JOBS))
+
+nightly: CONFIGS = 10000
+nightly: FUZZ_SECONDS = 3600
+nightly:
+	$(MAKE) diff CONFIGS=$(CONFIGS)
+	$(MAKE) fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)
 
 # docs/METRICS.md is generated; scripts/check compares.
 $(B)/metrics-doc: $(call obj,exporter/metrics_doc.c $(BASE) $(EXPO))

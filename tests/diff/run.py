@@ -25,12 +25,27 @@ class Books:
     contradictions: list = field(default_factory=list)  # (configuration, text): explain's and the counters'
     repeated: int = 0  # differed once and not again: load
 
+    def clean(self):
+        return not (self.differences or self.contradictions)
+
+    def add(self, other):
+        """What another one has seen as well."""
+        for name, value in vars(other).items():
+            if isinstance(value, dict):
+                mine = getattr(self, name)
+                mine.update({key: mine.get(key, 0) + count for key, count in list(value.items())})
+            else:
+                setattr(self, name, getattr(self, name) + value)
+
+    def line(self):
+        return (f"{self.configurations} configurations, {self.probes} probes compared: {self.identical} identical, "
+                f"{self.probes - self.identical - len(self.differences)} with a wanted difference, {len(self.differences)} different, "
+                f"{len(self.contradictions)} contradictions")
+
     def summary(self):
-        lines = [f"{self.configurations} configurations, {self.probes} probes compared: {self.identical} identical, "
-                 f"{self.probes - self.identical - len(self.differences)} with a wanted difference, {len(self.differences)} different"
-                 + (f" ({self.repeated} differed once and not when repeated)" if self.repeated else "")]
+        lines = [self.line() + (f" ({self.repeated} differed once and not when repeated)" if self.repeated else "")]
         lines += [f"  wanted: {count:6} {row}" for row, count in sorted(self.wanted.items())]
-        lines.append(f"explain: {self.explained} asked; verdicts' counters: {self.counted} configurations; {len(self.contradictions)} contradicted")
+        lines.append(f"explain: {self.explained} asked; verdicts' counters: {self.counted} configurations")
         return "\n".join(lines)
 
     def failures(self, most=40):

@@ -45,8 +45,7 @@ class World:
     def __init__(self, lab, mesh):
         self.lab, self.mesh = lab, mesh
         self.pod = lab.pod("pod", mesh=mesh)
-        self.servers = []
-        self.running = None
+        self.proxy, self.running = [], None
         self._open_the_world()
         self._add_machine()
 
@@ -77,14 +76,21 @@ class World:
                      f"route add {GATEWAY4}/32 dev eth1", f"route add {GATEWAY6}/128 dev eth1",
                      f"route add {BEHIND_SECOND4}/32 via {GATEWAY4} dev eth1 src {SECOND4}",
                      f"route add {BEHIND_SECOND6}/128 via {GATEWAY6} dev eth1 src {SECOND6}", "addr add ::6/128 dev lo")
-        self.serve_node()
+        self._serve_node()
+        self._serve_app()
 
-    def serve_node(self):
+    def _serve_node(self):
         """Servers of everybody else; ports of the proxies too, for they are somebody's there as well."""
         ports = PORTS + ISTIO_PORTS + LINKERD_PORTS
         argv = ["serve", "--tag=remote", *[f"--listen=[::]:{port}" for port in ports], *[f"--udp=[::]:{port}" for port in UDP_PORTS]]
         self._start("node", [PROBE, "exec", "--netns", net.netns_path(self.lab.node.name), "--cgroup", self.lab.outside_cgroup, "--pdeathsig",
                              "--", PROBE, *argv], None)
+
+    def _serve_app(self):
+        """The application, on its ports and on those of the mesh's that are not in use here."""
+        ports = PORTS + (LINKERD_PORTS if self.mesh == "istio" else ISTIO_PORTS)
+        argv = [PROBE, "serve", "--tag=app", *[f"--listen=[::]:{port}" for port in ports], *[f"--udp=[::]:{port}" for port in UDP_PORTS]]
+        self._start("app", argv, {"uid": self.ids(APP)})
 
     def _start(self, name, argv, place):
         """A server that says when it is ready; place: in the pod."""
@@ -99,27 +105,29 @@ class World:
         return process
 
     def serve(self, options):
-        """The proxy as its own user and the application, as this configuration has them; nothing when they run already."""
+        """The proxy as its own user, as this configuration has it; nothing when it runs already."""
         istio = isinstance(options, IstioOptions)
         tproxy = istio and options.inbound_interception_mode == "TPROXY"
         uid, gid = ids_of(options)
         uid = 0 if tproxy else uid  # Envoy needs CAP_NET_ADMIN then; the rules know it by its group
         if self.running == (istio, tproxy, uid, gid):
             return
-        for process in self.servers:
-            process.kill()
-            process.wait()
+        self.stop_proxy()
         own = ISTIO_PORTS if istio else LINKERD_PORTS
         apart = (15006,) if tproxy else ()  # Envoy's inbound listener alone is transparent
         proxy = [f"--listen=[::]:{port}" for port in own if port not in apart] + (["--udp=[::]:15053"] if istio else [])
-        others = [f"--listen=[::]:{port}" for port in PORTS + (LINKERD_PORTS if istio else ISTIO_PORTS)]
-        name = container_of(istio)
-        self.servers = [self._start("proxy", [PROBE, "serve", "--tag=proxy", *proxy], {"uid": uid, "gid": gid, "container": name}),
-                        self._start("app", [PROBE, "serve", "--tag=app", *others, *[f"--udp=[::]:{port}" for port in UDP_PORTS]], {"uid": APP})]
+        place = {"uid": self.ids(uid), "gid": self.ids(gid), "container": kube.PROXY_CONTAINER[self.mesh]}
+        self.proxy = [self._start("proxy", [PROBE, "serve", "--tag=proxy", *proxy], place)]
         if apart:
             argv = [PROBE, "serve", "--tag=proxy", "--transparent", *[f"--listen=[::]:{port}" for port in apart]]
-            self.servers.append(self._start("tproxy", argv, {"uid": uid, "gid": gid, "container": name}))
+            self.proxy.append(self._start("tproxy", argv, place))
         self.running = (istio, tproxy, uid, gid)
+
+    def stop_proxy(self):
+        for process in self.proxy:
+            process.kill()
+            process.wait()
+        self.proxy, self.running = [], None
 
     def ids(self, number):
         """What the node calls a user of the pod's."""
@@ -142,12 +150,12 @@ class World:
         return answers
 
 
-def container_of(istio):
-    return kube.PROXY_CONTAINER["istio" if istio else "linkerd"]
-
-
 class IptablesWorld(World):
     """Rules are replaced as a whole; connections of former rules are forgotten."""
+
+    def __init__(self, lab, mesh):
+        super().__init__(lab, mesh)
+        self.routed = ()  # families with TPROXY's routing
 
     def apply(self, pod):
         options = options_of(pod)
@@ -160,12 +168,11 @@ class IptablesWorld(World):
 
     def _policy_routing(self, on, options):
         families = ("-4", "-6") if on and options.enable_ipv6 else ("-4",) if on else ()
-        for family in ("-4", "-6"):
-            run("ip", "-n", self.pod.netns, family, "rule", "del", "fwmark", "1337", check=False)
-            run("ip", "-n", self.pod.netns, family, "route", "flush", "table", "133", check=False)
-        for family in families:
-            run("ip", "-n", self.pod.netns, family, "rule", "add", "fwmark", "1337", "lookup", "133")
-            run("ip", "-n", self.pod.netns, family, "route", "add", "local", "default", "dev", "lo", "table", "133")
+        for verb, changed in (("del", set(self.routed) - set(families)), ("add", set(families) - set(self.routed))):
+            for family in changed:
+                run("ip", "-n", self.pod.netns, family, "rule", verb, "fwmark", "1337", "lookup", "133")
+                run("ip", "-n", self.pod.netns, family, "route", verb, "local", "default", "dev", "lo", "table", "133")
+        self.routed = families
 
 
 class WeirWorld(World):
