@@ -45,6 +45,7 @@ struct agent {
 	struct reconciler *reconciler;
 	struct http *http;
 	struct exporter_source exporter;
+	struct snapshot_istio istio; /* its names */
 	struct retire retire;
 	int ctl_fd;
 	int signal_fd;

@@ -20,22 +20,28 @@ struct identity {
 	struct peers last; /* what the maps hold */
 	bool synced; /* last is true; an earlier agent may have left anything */
 	size_t left_out;
+	bool serves; /* keep served */
+	struct peer_served *served; /* by workload and port; owned */
+	size_t n_served;
 };
 
-struct identity *identity_new(const struct loader *loader, struct names *names)
+struct identity *identity_new(const struct loader *loader, struct names *names, bool served)
 {
 	struct identity *id = xcalloc(1, sizeof(*id));
 
 	id->peers_fd = loader_map(loader, "weir_peers");
 	id->ports_fd = loader_map(loader, "weir_named_ports");
 	id->names = names;
+	id->serves = served;
 	return id;
 }
 
 void identity_free(struct identity *id)
 {
-	if (id)
+	if (id) {
 		peers_free(&id->last);
+		free(id->served);
+	}
 	free(id);
 }
 
@@ -171,6 +177,67 @@ static int write_ports(const struct identity *id, const struct peers *now)
 	return changes;
 }
 
+static int compare_served(const void *a, const void *b)
+{
+	return peers_compare_served(a, b);
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static bool is_there_still(const struct peers *now, const struct peer_served *row)
+{
+	return now->n_services && bsearch(&row->service, now->services, now->n_services,
+					  sizeof(row->service), compare_ids);
+}
+
+/* What is served now, and before it what was, as long as the Service lives. */
+static void merge_served(struct identity *id, struct peers *now)
+{
+	struct peer_served *list = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0, j = 0; i < id->n_served || j < now->n_served;) {
+		int order = i == id->n_served ? 1
+			    : j == now->n_served
+				    ? -1
+				    : peers_compare_served(&id->served[i], &now->served[j]);
+
+		if (order >= 0)
+			list_append(list, n, now->served[j]);
+		else if (is_there_still(now, &id->served[i]))
+			list_append(list, n, id->served[i]);
+		i += order <= 0;
+		j += order >= 0;
+	}
+	free(id->served);
+	id->served = list;
+	id->n_served = n;
+}
+
+uint32_t identity_served(const struct identity *id, uint32_t workload, uint32_t port)
+{
+	const struct peer_served key = { .workload = workload, .port = port }, *found = NULL;
+
+	if (id->n_served)
+		found = bsearch(&key, id->served, id->n_served, sizeof(key), compare_served);
+	return found ? found->service : WEIR_ID_NONE;
+}
+
+void identity_forget(struct identity *id, uint32_t workload)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < id->n_served; i++)
+		if (id->served[i].workload != workload)
+			id->served[kept++] = id->served[i];
+	id->n_served = kept;
+}
+
 static void report(const struct identity *id, size_t before)
 {
 	_cleanup_free_ char *text = xasprintf("%zu", id->left_out);
@@ -184,7 +251,7 @@ static void report(const struct identity *id, size_t before)
 
 int identity_sync(struct identity *id, const struct source *source)
 {
-	const struct peers_naming naming = { give_id, id->names };
+	const struct peers_naming naming = { give_id, id->names, id->serves };
 	_cleanup_free_ struct weir_addr *own = NULL;
 	int removed, written, ports;
 	size_t n_own = 0, before = id->left_out;
@@ -192,6 +259,7 @@ int identity_sync(struct identity *id, const struct source *source)
 
 	own_addresses(&own, &n_own); /* without them: what the objects say */
 	peers_build(source, &naming, own, n_own, &now);
+	merge_served(id, &now);
 	removed = remove_former(id, &now);
 	written = write_rows(id, &now);
 	ports = write_ports(id, &now);

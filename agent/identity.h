@@ -12,8 +12,8 @@
 
 struct identity;
 
-/* Both must outlive it. */
-struct identity *identity_new(const struct loader *loader, struct names *names);
+/* Both must outlive it. served: identity_served() will be asked. */
+struct identity *identity_new(const struct loader *loader, struct names *names, bool served);
 void identity_free(struct identity *identity);
 
 /*
@@ -21,6 +21,15 @@ void identity_free(struct identity *identity);
  * those peers read "unknown" or "external".
  */
 int identity_sync(struct identity *identity, const struct source *source);
+
+/*
+ * The Service that a workload serves at a port where it listens; WEIR_ID_NONE when it serves none.
+ * A Service that lives is remembered for what has served it, so that the last figures of a workload
+ * bear the name that those before had.
+ */
+uint32_t identity_served(const struct identity *identity, uint32_t workload, uint32_t port);
+/* The id of a workload is no longer one. */
+void identity_forget(struct identity *identity, uint32_t workload);
 
 /* How many addresses did not fit, the last time. */
 size_t identity_left_out(const struct identity *identity);

@@ -318,7 +318,7 @@ static int open_loader(struct agent *agent, char **ret_error)
 	struct loader_options loader = { .bpf_dir = o->bpf_dir,
 					 .max_flows = o->max_flows,
 					 .pod_local = o->pod_local,
-					 .traits = o->pod_label };
+					 .traits = o->pod_label || o->istio };
 
 	return loader_open(&loader, &agent->loader, ret_error);
 }
@@ -328,7 +328,8 @@ static int start(struct agent *agent, char **ret_error)
 {
 	struct policy_options policy = { .meshes = POLICY_MESH_AUTO,
 					 .takeover = agent->options.takeover };
-	struct traits_options traits = { .pod_label = agent->options.pod_label };
+	struct traits_options traits = { .pod_label = agent->options.pod_label,
+					 .istio = agent->options.istio };
 	int err = policy_meshes_parse(agent->options.mesh, &policy.meshes);
 
 	if (err) {

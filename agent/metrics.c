@@ -112,6 +112,15 @@ static double last_sync(void *ctx)
 	return kube_last_sync(&agent->kube);
 }
 
+static const struct weir_name *served(void *ctx, uint32_t workload, uint32_t port)
+{
+	struct agent *agent = ctx;
+	uint32_t service = identity_served(agent->reconciler->identity,
+					   names_workload(agent->names, workload), port);
+
+	return service == WEIR_ID_NONE ? NULL : names_name(agent->names, service);
+}
+
 static void scraped(void *ctx, const struct snapshot *snapshot)
 {
 	struct agent *agent = ctx;
@@ -123,6 +132,8 @@ void metrics_init(struct agent *agent)
 {
 	const struct loader *l = agent->loader;
 
+	agent->istio =
+		(struct snapshot_istio){ agent->options.cluster_name, agent->options.network_name };
 	agent->exporter = (struct exporter_source){
 		.flows = loader_map(l, "weir_flows"),
 		.names = loader_map(l, "weir_names"),
@@ -135,8 +146,10 @@ void metrics_init(struct agent *agent)
 		.maps = each_map,
 		.kubernetes = each_kubernetes,
 		.last_sync = last_sync,
+		.served = served,
 		.scraped = scraped,
 		.ctx = agent,
+		.istio = agent->options.istio ? &agent->istio : NULL,
 		.version = WEIR_VERSION,
 		.revision = "",
 	};

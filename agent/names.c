@@ -22,6 +22,7 @@ struct names {
 	struct names_maps maps;
 	uint32_t next;
 	void *tree; /* by name and pod */
+	void *ids; /* the same, by id */
 };
 
 static const char *pod_of(const struct named *e)
@@ -35,6 +36,18 @@ static int compare(const void *a, const void *b)
 	int r = memcmp(&x->name, &y->name, sizeof(x->name));
 
 	return r ? r : strncmp(pod_of(x), pod_of(y), sizeof(x->traits->pod));
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	uint32_t x = ((const struct named *)a)->id, y = ((const struct named *)b)->id;
+
+	return x < y ? -1 : x > y;
+}
+
+static void keep(void *element)
+{
+	(void)element; /* the other tree's */
 }
 
 static void forget(void *element)
@@ -64,7 +77,9 @@ static struct named *remember(struct names *n, const struct named *like)
 	at = tsearch(e, &n->tree, compare);
 	if (e->id >= n->next)
 		n->next = e->id + 1;
-	if (*at != e)
+	if (*at == e)
+		tsearch(e, &n->ids, compare_ids);
+	else
 		forget(e);
 	return *at;
 }
@@ -103,8 +118,10 @@ struct names *names_open(const struct names_maps *maps)
 
 void names_free(struct names *n)
 {
-	if (n)
+	if (n) {
+		tdestroy(n->ids, keep);
 		tdestroy(n->tree, forget);
+	}
 	free(n);
 }
 
@@ -184,6 +201,25 @@ uint32_t names_describe(struct names *n, const char *kind, const char *namespace
 	return e->id;
 }
 
+const struct weir_name *names_name(const struct names *n, uint32_t id)
+{
+	struct named key = { .id = id }, **found = tfind(&key, &n->ids, compare_ids);
+
+	return found ? &(*found)->name : NULL;
+}
+
+uint32_t names_workload(const struct names *n, uint32_t id)
+{
+	const struct weir_name *name = names_name(n, id);
+	struct named key = { 0 }, **found;
+
+	if (!name)
+		return id;
+	key.name = *name;
+	found = tfind(&key, &n->tree, compare);
+	return found ? (*found)->id : id;
+}
+
 struct sweep {
 	unsigned int times;
 	bool (*used)(uint32_t id, void *ctx);
@@ -219,6 +255,7 @@ void names_sweep(struct names *n, unsigned int times, bool (*used)(uint32_t id, 
 		bpf_map_delete_elem(n->maps.names, &e->id);
 		if (n->maps.traits >= 0)
 			bpf_map_delete_elem(n->maps.traits, &e->id);
+		tdelete(e, &n->ids, compare_ids);
 		tdelete(e, &n->tree, compare);
 		forget(e);
 	}

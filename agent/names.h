@@ -34,6 +34,11 @@ uint32_t names_pod_id(struct names *names, const char *kind, const char *namespa
 uint32_t names_describe(struct names *names, const char *kind, const char *namespace,
 			const char *name, const struct weir_traits *traits);
 
+/* The name of an id that is above WEIR_ID_FIRST; NULL when it has none. Until the next sweep. */
+const struct weir_name *names_name(const struct names *names, uint32_t id);
+/* The id of a pod's workload, without the pod; the same for one that is of no pod. */
+uint32_t names_workload(const struct names *names, uint32_t id);
+
 /*
  * Frees the names that used() has denied in `times` calls of this one after another: whoever holds
  * an id that stands in no table yet, such as a connection in its handshake, has time to use it.

@@ -37,6 +37,9 @@ enum {
 	OPT_TLS,
 	OPT_POD_LOCAL,
 	OPT_POD_LABEL,
+	OPT_ISTIO,
+	OPT_CLUSTER_NAME,
+	OPT_NETWORK_NAME,
 	OPT_LOG_LEVEL,
 	OPT_LOG_FORMAT
 };
@@ -82,6 +85,12 @@ static const struct argp_option options[] = {
 	{ "metrics.pod-local", OPT_POD_LOCAL, NULL, 0,
 	  "count connections within a pod as well, where they are dialled", 0 },
 	{ "metrics.pod-label", OPT_POD_LABEL, NULL, 0, "a series for each pod of a workload", 0 },
+	{ "metrics.istio", OPT_ISTIO, NULL, 0,
+	  "istio_tcp_* as well, for the workloads that no Istio proxy reports", 0 },
+	{ "cluster-name", OPT_CLUSTER_NAME, "NAME", 0,
+	  "name of the cluster in istio_tcp_* (Kubernetes)", 0 },
+	{ "network-name", OPT_NETWORK_NAME, "NAME", 0,
+	  "name of its network in istio_tcp_* (none: no such labels)", 0 },
 	{ "log.level", OPT_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error (info)", 0 },
 	{ "log.format", OPT_LOG_FORMAT, "FORMAT", 0, "logfmt or json (logfmt)", 0 },
 	{ 0 },
@@ -95,6 +104,13 @@ static uint32_t parse_count(struct argp_state *state, const char *option, const 
 	if (end == arg || *end || n < 1 || n > 10000000)
 		argp_error(state, "--%s=%s: a number from 1 to 10000000", option, arg);
 	return (uint32_t)n;
+}
+
+static const char *parse_name(struct argp_state *state, const char *option, const char *arg)
+{
+	if (!*arg)
+		argp_error(state, "--%s=: a name that is not empty", option);
+	return arg;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -171,6 +187,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_POD_LABEL:
 		o->pod_label = true;
 		break;
+	case OPT_ISTIO:
+		o->istio = true;
+		break;
+	case OPT_CLUSTER_NAME:
+		o->cluster_name = parse_name(state, "cluster-name", arg);
+		break;
+	case OPT_NETWORK_NAME:
+		o->network_name = parse_name(state, "network-name", arg);
+		break;
 	case OPT_LOG_LEVEL:
 		if (log_set_level(arg) < 0)
 			argp_error(state, "--log.level=%s: debug, info, warn or error", arg);
@@ -202,6 +227,7 @@ struct agent_options agent_options_parse(int argc, char **argv)
 				   .state_dir = "/var/lib/weir",
 				   .node_name = host_name(),
 				   .mesh = "auto",
+				   .cluster_name = "Kubernetes",
 				   .listen_address = ":9464",
 				   .telemetry_path = "/metrics",
 				   .all_peers = true,

@@ -24,8 +24,11 @@ struct agent_options {
 	const char *telemetry_path;
 	const char *web_config;
 	bool tls; /* tell TLS from plaintext */
+	bool istio; /* Istio's own metrics as well */
 	bool pod_local; /* count what stays within a pod */
 	bool pod_label; /* a series for each pod of a workload */
+	const char *cluster_name; /* in Istio's metrics */
+	const char *network_name; /* likewise; NULL: no label */
 	uint32_t max_flows; /* 0: WEIR_FLOWS_MAX less the reserve */
 };
 

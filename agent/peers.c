@@ -386,6 +386,38 @@ static void add_headless(struct build *b, const struct service *service, uint32_
 	}
 }
 
+static void add_served(struct build *b, uint32_t workload, uint16_t port, uint32_t service,
+		       uint32_t rank)
+{
+	if (workload >= WEIR_ID_FIRST)
+		list_append(b->out->served, b->out->n_served,
+			    ((struct peer_served){ workload, port, service, rank }));
+}
+
+/* Where the workloads behind a Service listen for it: by its slices, or by what it selects. */
+static void add_serving(struct build *b, const struct service *service, uint32_t id, size_t order)
+{
+	uint32_t rank = (uint32_t)order | (is_headless(service) ? 1U << 31 : 0);
+	size_t n, first = find_slices(b, service, &n);
+
+	list_append(b->out->services, b->out->n_services, id);
+	for (size_t i = first; i < first + n; i++) {
+		const struct endpoint_slice *slice = b->slices[i];
+
+		for (size_t j = 0; j < slice->n_endpoints; j++) {
+			uint32_t workload = endpoint_workload(b, slice, &slice->endpoints[j]);
+
+			for (size_t k = 0; k < slice->n_ports; k++)
+				add_served(b, workload, slice->ports[k], id, rank);
+		}
+	}
+	for (size_t i = 0; !n && service->selector.n && i < b->n_pods; i++)
+		for (size_t k = 0; selects(service, b->pods[i].pod) && k < service->n_ports; k++)
+			add_served(b, b->pods[i].workload,
+				   service->ports[k].target_port ?: service->ports[k].port, id,
+				   rank);
+}
+
 static void add_service(struct build *b, const struct service *service, size_t order)
 {
 	struct weir_peer value = { .service = b->naming->id(b->naming->ctx, "Service",
@@ -409,6 +441,8 @@ static void add_service(struct build *b, const struct service *service, size_t o
 	}
 	if (is_headless(service))
 		add_headless(b, service, value.service, order);
+	if (b->naming->served)
+		add_serving(b, service, value.service, order);
 }
 
 static void name_slice_ports(struct build *b)
@@ -424,6 +458,40 @@ static int compare_rows(const void *a, const void *b)
 	int r = peers_compare_key(&p->key, &q->key);
 
 	return r ? r : p->rank < q->rank ? -1 : p->rank > q->rank;
+}
+
+int peers_compare_served(const struct peer_served *a, const struct peer_served *b)
+{
+	if (a->workload != b->workload)
+		return a->workload < b->workload ? -1 : 1;
+	return a->port < b->port ? -1 : a->port > b->port;
+}
+
+static int compare_serving(const void *a, const void *b)
+{
+	const struct peer_served *p = a, *q = b;
+	int r = peers_compare_served(p, q);
+
+	return r ? r : p->rank < q->rank ? -1 : p->rank > q->rank;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void order_served(struct peers *p)
+{
+	size_t kept = 0;
+
+	SORT(p->services, p->n_services, compare_ids);
+	SORT(p->served, p->n_served, compare_serving);
+	for (size_t i = 0; i < p->n_served; i++)
+		if (!kept || peers_compare_served(&p->served[kept - 1], &p->served[i]))
+			p->served[kept++] = p->served[i];
+	p->n_served = kept;
 }
 
 static void keep_first(struct peers *p)
@@ -453,6 +521,7 @@ void peers_build(const struct source *source, const struct peers_naming *naming,
 		if (strcmp(b.services[i]->type, "ExternalName"))
 			add_service(&b, b.services[i], i);
 	keep_first(ret);
+	order_served(ret);
 	free(b.pods);
 	free(b.holders);
 	free(b.nodes);
@@ -463,5 +532,7 @@ void peers_build(const struct source *source, const struct peers_naming *naming,
 void peers_free(struct peers *p)
 {
 	free(p->rows);
+	free(p->served);
+	free(p->services);
 	*p = (struct peers){ 0 };
 }

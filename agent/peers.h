@@ -18,6 +18,16 @@
 struct peers_naming {
 	uint32_t (*id)(void *ctx, const char *kind, const char *namespace, const char *name);
 	void *ctx;
+	bool served; /* say which Services workloads serve */
+};
+
+/* A workload that is behind a Service, where it listens. */
+struct peer_served {
+	uint32_t workload;
+	uint32_t port;
+	uint32_t service;
+	uint32_t rank; /* of rows with one workload and port the least counts: by name, headless
+			  last */
 };
 
 struct peer_row {
@@ -30,6 +40,10 @@ struct peers {
 	struct peer_row *rows; /* by key, each once; owned */
 	size_t n;
 	uint64_t ports[WEIR_NAMED_PORT_WORDS];
+	struct peer_served *served; /* by workload and port, each once; owned */
+	size_t n_served;
+	uint32_t *services; /* the ids of all Services that are dialled, in order; owned */
+	size_t n_services;
 };
 
 /* own: addresses of this node, which need not be in any object. */
@@ -37,6 +51,7 @@ void peers_build(const struct source *source, const struct peers_naming *naming,
 		 const struct weir_addr *own, size_t n_own, struct peers *ret);
 void peers_free(struct peers *p);
 
+int peers_compare_served(const struct peer_served *a, const struct peer_served *b);
 int peers_compare_key(const struct weir_endpoint *a, const struct weir_endpoint *b);
 
 #define _cleanup_peers_ _cleanup_(peers_free)

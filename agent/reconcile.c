@@ -37,7 +37,7 @@ struct reconciler *reconciler_new(struct loader *loader, struct names *names, st
 
 	r->loader = loader;
 	r->names = names;
-	r->identity = identity_new(loader, names);
+	r->identity = identity_new(loader, names, traits->istio);
 	r->source = source;
 	r->places = places;
 	r->options = *options;

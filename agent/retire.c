@@ -178,15 +178,24 @@ static bool is_used(uint32_t id, void *ctx)
 	return desired_has(ctx, &id);
 }
 
+struct freeing {
+	const struct loader *loader;
+	struct identity *identity;
+};
+
 static void free_name(uint32_t id, void *ctx)
 {
-	apply_unreserve(ctx, id);
+	const struct freeing *f = ctx;
+
+	apply_unreserve(f->loader, id);
+	identity_forget(f->identity, id);
 }
 
 /* Names that no pod, flow, verdict or peer bears. */
-static void sweep_names(const struct loader *l, struct names *names, const struct snapshot *s,
-			struct desired *used)
+static void sweep_names(const struct loader *l, struct names *names, struct identity *identity,
+			const struct snapshot *s, struct desired *used)
 {
+	struct freeing freeing = { l, identity };
 	_cleanup_free_ void *peers = NULL;
 	size_t n = 0, size = sizeof(struct weir_endpoint) + sizeof(struct weir_peer);
 
@@ -208,7 +217,7 @@ static void sweep_names(const struct loader *l, struct names *names, const struc
 	}
 	for (size_t i = 0; i < s->n_verdicts; i++)
 		add_id(used, s->verdicts[i].key.workload);
-	names_sweep(names, RETIRE_SCRAPES, is_used, used, free_name, (void *)l);
+	names_sweep(names, RETIRE_SCRAPES, is_used, used, free_name, &freeing);
 }
 
 void retire_scraped(struct retire *r, const struct loader *l, struct names *names,
@@ -234,7 +243,7 @@ void retire_scraped(struct retire *r, const struct loader *l, struct names *name
 	}
 	if (r->sweeps) {
 		r->sweeps--;
-		sweep_names(l, names, s, &present);
+		sweep_names(l, names, reconciler->identity, s, &present);
 	}
 }
 

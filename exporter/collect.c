@@ -147,6 +147,23 @@ static int read_names(int fd, int traits_fd, struct snapshot *s)
 	return 0;
 }
 
+/* Where a flow goes: the workload that is dialled, here or there. */
+static uint32_t flow_destination(const struct weir_flow_key *key)
+{
+	return key->direction == WEIR_OUTBOUND ? key->peer : key->workload;
+}
+
+static void ask_served(const struct exporter_source *source, struct snapshot *s)
+{
+	s->istio = source->istio;
+	if (!s->istio || !source->served)
+		return;
+	s->served = xcalloc(s->n_flows, sizeof(*s->served));
+	for (size_t i = 0; i < s->n_flows; i++)
+		s->served[i] = source->served(source->ctx, flow_destination(&s->flows[i].key),
+					      s->flows[i].key.port);
+}
+
 static int read_maps(const struct exporter_source *source, struct snapshot *s)
 {
 	int err;
@@ -242,6 +259,7 @@ int exporter_collect(const struct exporter_source *source, struct snapshot *ret_
 	err = read_maps(source, &s);
 	if (err)
 		return err;
+	ask_served(source, &s);
 	ask_agent(source, &s);
 	err = process_read(&s.process);
 	if (err)
@@ -272,6 +290,7 @@ void snapshot_free(struct snapshot *s)
 		free(s->maps[i].map);
 	for (size_t i = 0; i < s->n_names; i++)
 		free(s->names[i].traits);
+	free(s->served);
 	free(s->flows);
 	free(s->verdicts);
 	free(s->names);

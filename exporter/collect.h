@@ -47,11 +47,17 @@ struct exporter_source {
 	 * epoch. */
 	double (*last_sync)(void *ctx);
 	void (*kubernetes)(void *ctx, exporter_kubernetes_fn fn, void *arg);
+	/*
+	 * The Service that a workload serves at a port where it listens, NULL: none; valid until
+	 * the agent goes on. Asked if istio is there.
+	 */
+	const struct weir_name *(*served)(void *ctx, uint32_t workload, uint32_t port);
 	/* After each scrape, with what was in it. */
 	void (*scraped)(void *ctx, const struct snapshot *snapshot);
 	void *ctx;
 
-	const char *version; /* outlive the scrape */
+	const struct snapshot_istio *istio; /* these outlive the scrape; NULL: not wanted */
+	const char *version;
 	const char *revision;
 };
 

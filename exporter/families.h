@@ -17,7 +17,7 @@ enum column {
 	COLUMN_COUNT = 0,
 	COLUMN_SECONDS = 0,
 
-	COLUMN_SENT = 0, /* FLOWS, LEGS */
+	COLUMN_SENT = 0, /* FLOWS, LEGS, ISTIO */
 	COLUMN_RECEIVED,
 	COLUMN_OPENED,
 	COLUMN_CLOSED,
@@ -54,7 +54,16 @@ enum column {
 _Static_assert(COLUMN_START < TABLE_COLUMNS, "a row is too narrow");
 _Static_assert(COLUMN_BUCKETS + WEIR_TIME_BUCKETS <= TABLE_COLUMNS, "a row is too narrow");
 
+/* Read while both moved, closed may be the newer one: so many were opened by then. */
+static inline uint64_t flow_opened(const struct weir_flow *flow)
+{
+	return flow->opened > flow->closed ? flow->opened : flow->closed;
+}
+
 /* Fills the tables of workloads' and proxies' connections (flows.c). */
 void fill_flows(const struct snapshot *s, struct series_table tables[TABLE_MAX]);
+
+/* Fills Istio's own metrics, if they are wanted (istio.c). */
+void fill_istio(const struct snapshot *s, struct series_table *table);
 
 #endif

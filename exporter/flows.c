@@ -48,8 +48,7 @@ static void fill_totals(const struct snapshot *s, const struct snapshot_flow *fl
 	struct buf labels = flow_labels(s, &flow->key);
 	const struct weir_flow *from = &flow->value;
 	union value *to = series_add(table, &labels)->values;
-	/* Read while both moved, closed may be the newer one: so many were opened by then. */
-	uint64_t opened = from->opened > from->closed ? from->opened : from->closed;
+	uint64_t opened = flow_opened(from);
 
 	to[COLUMN_SENT].count = from->sent;
 	to[COLUMN_RECEIVED].count = from->received;

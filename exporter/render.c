@@ -235,6 +235,7 @@ void render_snapshot(const struct snapshot *s, enum render_format format, struct
 	struct series_table tables[TABLE_MAX] = { 0 };
 
 	fill_flows(s, tables);
+	fill_istio(s, &tables[TABLE_ISTIO]);
 	fill_verdicts(s, tables);
 	fill_pods(s, tables);
 	fill_kernel(s, tables);

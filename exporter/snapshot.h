@@ -52,6 +52,12 @@ struct snapshot_kubernetes {
 	double last_sync; /* seconds since the epoch; 0: never */
 };
 
+/* What Istio's metrics say besides. */
+struct snapshot_istio {
+	const char *cluster;
+	const char *network; /* NULL: no label */
+};
+
 /* What Prometheus' client libraries say about their own process. */
 struct snapshot_process {
 	double cpu_seconds;
@@ -64,6 +70,10 @@ struct snapshot_process {
 struct snapshot {
 	struct snapshot_flow *flows; /* every key once */
 	size_t n_flows;
+	const struct snapshot_istio *istio; /* NULL: none of Istio's metrics; not owned */
+	/* By flow, if istio: the Service that its destination serves at its port, or NULL; the
+	 * agent's, until it goes on. */
+	const struct weir_name **served;
 	struct snapshot_verdict *verdicts;
 	size_t n_verdicts;
 	struct snapshot_name *names; /* sorted by id; one that is missing reads "unknown" */

@@ -88,7 +88,7 @@ static const struct weir_peer *dial(const struct peers *p, const char *to)
 static void expect(const char *items, const char *const *lines, size_t n)
 {
 	struct book *book = xcalloc(1, sizeof(*book));
-	const struct peers_naming naming = { book_id, book };
+	const struct peers_naming naming = { book_id, book, true };
 	_cleanup_peers_ struct peers peers;
 
 	build(items, &naming, &peers);
@@ -291,6 +291,51 @@ static void test_an_address_that_is_used_again(void **state)
 	       "10.96.0.1:80 unknown = Service d/s");
 }
 
+static uint32_t served(const struct peers *p, struct book *book, const char *workload,
+		       uint32_t port)
+{
+	const struct peer_served key = { .workload = book_id(book, "Pod", "d", workload),
+					 .port = port };
+
+	for (size_t i = 0; i < p->n_served; i++)
+		if (!peers_compare_served(&p->served[i], &key))
+			return p->served[i].service;
+	return WEIR_ID_NONE;
+}
+
+/* Of several Services the first by name, and one that has an address before one that has none. */
+static void test_served(void **state)
+{
+	struct book *book = xcalloc(1, sizeof(*book));
+	const struct peers_naming naming = { book_id, book, true };
+	_cleanup_peers_ struct peers peers;
+	uint32_t b;
+
+	(void)state;
+	build(POD("p", "10.0.0.1") "," SERVICE("a", "\"clusterIP\":\"None\"") "," SLICE("a", "a", END_OF("10.0.0.1", "p"), PORT(80)) "," SERVICE("c", "\"clusterIP\":\"10.96.0.3\"") "," SLICE(
+		      "c", "c", END_OF("10.0.0.1", "p"),
+		      PORT(80)) "," SERVICE("b",
+					    "\"clusterIP\":\"10.96.0.2\"") "," SLICE("b", "b",
+										     END_OF("10.0."
+											    "0.1",
+											    "p") "," END_("10.0.0.9"),
+										     PORT(80)) "," SERVICE("e",
+													   "\"clusterIP\":\"None\"") "," SLICE("e",
+																	       "e",
+																	       END_OF("10.0.0.1",
+																		      "p"),
+																	       PORT(81)),
+	      &naming, &peers);
+	b = book_id(book, "Service", "d", "b");
+	assert_int_equal(served(&peers, book, "p", 80), b);
+	assert_int_equal(served(&peers, book, "p", 81), book_id(book, "Service", "d", "e"));
+	assert_int_equal(served(&peers, book, "p", 82), WEIR_ID_NONE);
+	assert_int_equal(peers.n_served, 2);
+	assert_int_equal(peers.n_services, 4);
+	book_free(book);
+	free(book);
+}
+
 static void expect_port(const struct peers *p, uint16_t port, bool named)
 {
 	assert_int_equal(p->ports[port / 64] >> (port % 64) & 1, named);
@@ -299,7 +344,7 @@ static void expect_port(const struct peers *p, uint16_t port, bool named)
 static void test_named_ports(void **state)
 {
 	struct book *book = xcalloc(1, sizeof(*book));
-	const struct peers_naming naming = { book_id, book };
+	const struct peers_naming naming = { book_id, book, true };
 	_cleanup_peers_ struct peers peers;
 
 	(void)state;
@@ -337,7 +382,7 @@ static void test_five_thousand_pods_and_two_thousand_services(void **state)
 {
 	_cleanup_buf_ struct buf b = { 0 };
 	struct book *book = xcalloc(1, sizeof(*book));
-	const struct peers_naming naming = { book_id, book };
+	const struct peers_naming naming = { book_id, book, true };
 	_cleanup_peers_ struct peers peers;
 	clock_t start;
 
@@ -378,6 +423,7 @@ int main(void)
 		cmocka_unit_test(test_external_addresses_and_node_ports),
 		cmocka_unit_test(test_the_host),
 		cmocka_unit_test(test_an_address_that_is_used_again),
+		cmocka_unit_test(test_served),
 		cmocka_unit_test(test_named_ports),
 		cmocka_unit_test(test_five_thousand_pods_and_two_thousand_services),
 	};

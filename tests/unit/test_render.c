@@ -331,6 +331,117 @@ static void test_reserved_ids(void **state)
 	}
 }
 
+/* Labels that only some snapshots have. */
+static void test_pods_of_workloads(void **state)
+{
+	struct weir_traits one = { .pod = "cart-1" }, two = { .pod = "cart-2" };
+	struct snapshot_flow flows[] = {
+		{ key(CART, REDIS, WEIR_ID_NONE, 1), { .sent = 10 } },
+		{ key(CART_AGAIN, REDIS, WEIR_ID_NONE, 1), { .sent = 5 } },
+	};
+	struct snapshot s = { .flows = flows,
+			      .n_flows = 2,
+			      .verdicts = verdicts,
+			      .n_verdicts = ARRAY_SIZE(verdicts) };
+	_cleanup_free_ char *text = NULL;
+
+	(void)state;
+	names[0].traits = &one;
+	names[1].traits = &two;
+	text = rendered(&s, RENDER_TEXT);
+	names[0].traits = names[1].traits = NULL;
+	assert_int_equal(count(text, "\nweir_tcp_sent_bytes_total{"), 2);
+	assert_has(text, "workload=\"cart\",pod=\"cart-1\",workload_kind=");
+	assert_has(text, "workload=\"cart\",pod=\"cart-2\",workload_kind=");
+	assert_has(text,
+		   "weir_verdicts_total{namespace=\"shop\",workload=\"cart\",pod=\"cart-1\",");
+}
+
+static const struct snapshot_istio istio = { "east", NULL }, istio_network = { "east", "net-1" };
+
+/* The exposition of one flow of CART in Istio's terms; traits may be NULL. */
+static char *rendered_istio(struct snapshot_flow *flow, struct weir_traits *traits,
+			    const struct snapshot_istio *how, const struct weir_name *service)
+{
+	struct snapshot s = { .flows = flow, .n_flows = 1, .istio = how, .served = &service };
+	char *text;
+
+	names[0].traits = traits;
+	text = rendered(&s, RENDER_TEXT);
+	names[0].traits = NULL;
+	return text;
+}
+
+#define ISTIO_CART(side)                                                                 \
+	side "_workload=\"cart\"," side "_canonical_service=\"web\"," side               \
+	     "_canonical_revision=\"v1\"," side "_workload_namespace=\"shop\"," side     \
+	     "_principal=\"unknown\"," side "_app=\"web\"," side "_version=\"v1\"," side \
+	     "_cluster=\"east\","
+
+static void test_istio(void **state)
+{
+	struct weir_traits traits = { .canonical_service = "web", .canonical_revision = "v1" };
+	struct snapshot_flow flow = { key(CART, REDIS, REDIS_SERVICE, 6379),
+				      { .sent = 10, .received = 7, .opened = 2, .closed = 3 } };
+	_cleanup_free_ char *out = NULL, *in = NULL, *none = NULL;
+
+	(void)state;
+	out = rendered_istio(&flow, &traits, &istio, &names[0].name);
+	assert_has(out,
+		   "istio_tcp_received_bytes_total{reporter=\"source\"," ISTIO_CART(
+			   "source") "destination_workload=\"redis\",destination_workload_"
+				     "namespace=\"data\","
+				     "destination_principal=\"unknown\",destination_app=\"redis\","
+				     "destination_version=\"latest\","
+				     "destination_service=\"redis-master.data.svc.cluster.local\","
+				     "destination_canonical_service=\"redis\","
+				     "destination_canonical_revision=\"latest\","
+				     "destination_service_name=\"redis-master\","
+				     "destination_service_namespace=\"data\",destination_cluster="
+				     "\"east\","
+				     "request_protocol=\"tcp\",response_flags=\"-\","
+				     "connection_security_policy=\"unknown\"} 10\n");
+	assert_has(strstr(out, "\nistio_tcp_sent_bytes_total{"), "=\"unknown\"} 7\n");
+	assert_has(strstr(out, "\nistio_tcp_connections_opened_total{"), "=\"unknown\"} 3\n");
+	assert_has(strstr(out, "\nistio_tcp_connections_closed_total{"), "=\"unknown\"} 3\n");
+
+	flow.key = key(CART, WEIR_ID_HOST, WEIR_ID_NONE, 8080);
+	flow.key.direction = WEIR_INBOUND;
+	in = rendered_istio(&flow, &traits, &istio_network, NULL);
+	assert_has(in, "istio_tcp_sent_bytes_total{reporter=\"destination\","
+		       "source_workload=\"unknown\",source_canonical_service=\"unknown\"");
+	assert_has(in, "destination_service=\"unknown\",destination_canonical_service=\"web\"");
+	assert_has(in, "destination_service_namespace=\"shop\"");
+	assert_has(in, "source_network=\"unknown\",destination_network=\"net-1\"} 10\n");
+	assert_has(strstr(in, "\nistio_tcp_received_bytes_total{"), "net-1\"} 7\n");
+
+	none = rendered_istio(&flow, &traits, NULL, NULL);
+	assert_lacks(none, "istio");
+}
+
+/* What a proxy of Istio's tells, or may tell; and the proxy's own legs. */
+static void test_istio_leaves_out(void **state)
+{
+	struct weir_traits traits = { .canonical_service = "web", .canonical_revision = "v1" };
+	struct snapshot_flow flow = { key(CART, REDIS, REDIS_SERVICE, 6379), { .opened = 1 } };
+	_cleanup_free_ char *unknown = NULL, *reported = NULL, *leg = NULL, *unopened = NULL;
+
+	(void)state;
+	unknown = rendered_istio(&flow, NULL, &istio, NULL);
+	assert_lacks(unknown, "istio");
+	flow.key.via = WEIR_VIA_LEG_NETWORK;
+	leg = rendered_istio(&flow, &traits, &istio, NULL);
+	assert_lacks(leg, "istio");
+	flow.key.via = WEIR_VIA_PROXY; /* another mesh's */
+	flow.value.opened = 0;
+	unopened = rendered_istio(&flow, &traits, &istio, NULL);
+	assert_lacks(unopened, "istio");
+	flow.value.opened = 1;
+	traits.reported = 1;
+	reported = rendered_istio(&flow, &traits, &istio, NULL);
+	assert_lacks(reported, "istio");
+}
+
 static void test_ports(void **state)
 {
 	struct snapshot_flow flows[] = {
@@ -440,6 +551,9 @@ int main(void)
 		cmocka_unit_test(test_equal_labels_are_one_series),
 		cmocka_unit_test(test_verdicts_with_equal_labels),
 		cmocka_unit_test(test_reserved_ids),
+		cmocka_unit_test(test_pods_of_workloads),
+		cmocka_unit_test(test_istio),
+		cmocka_unit_test(test_istio_leaves_out),
 		cmocka_unit_test(test_ports),
 		cmocka_unit_test(test_escaping),
 		cmocka_unit_test(test_unterminated),

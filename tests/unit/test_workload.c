@@ -99,9 +99,45 @@ static void test_cases(void **state)
 	}
 }
 
+#define LONG62 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgg"
+
+static void test_canonical(void **state)
+{
+	static const struct {
+		const char *labels, *service, *revision;
+	} canonical[] = {
+		{ "", "w", "latest" },
+		{ "\"app\":\"\",\"version\":\"\"", "w", "latest" },
+		{ "\"app\":\"a\",\"version\":\"1\"", "a", "1" },
+		{ "\"app\":\"a\",\"app.kubernetes.io/name\":\"n\",\"version\":\"1\","
+		  "\"app.kubernetes.io/version\":\"2\"",
+		  "n", "2" },
+		{ "\"app\":\"a\",\"app.kubernetes.io/name\":\"n\","
+		  "\"service.istio.io/canonical-name\":\"c\","
+		  "\"app.kubernetes.io/version\":\"2\",\"service.istio.io/canonical-revision\":"
+		  "\"r\"",
+		  "c", "r" },
+		{ "\"app\":\"" LONG62 ".x\"", LONG62, "latest" }, /* cut, and no dot at its end */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(canonical); i++) {
+		struct workload_case c = { .labels = canonical[i].labels };
+		_cleanup_pod_ struct pod *pod = make_pod(&c);
+		struct weir_traits traits;
+
+		pod_traits(pod, "w", &traits);
+		assert_string_equal(traits.pod, "p-1");
+		assert_string_equal(traits.canonical_service, canonical[i].service);
+		assert_string_equal(traits.canonical_revision, canonical[i].revision);
+		assert_int_equal(traits.reported, 0);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_cases) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_cases),
+					    cmocka_unit_test(test_canonical) };
 
 	return cmocka_run_group_tests_name("workload", tests, NULL, NULL);
 }
