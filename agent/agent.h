@@ -23,6 +23,7 @@
 #include "agent/uninstall.h"
 #include "exporter/collect.h"
 #include "exporter/http.h"
+#include "exporter/snapshot.h"
 
 struct agent {
 	struct agent_options options;
@@ -74,6 +75,8 @@ void ctl_close(struct agent *agent);
 
 /* Metrics (metrics.c): what the exporter asks the agent for. */
 void metrics_init(struct agent *agent);
+/* The same figures, for whoever else tells them. */
+struct snapshot_kubernetes metrics_of_watch(const struct kube_watch *w);
 
 /* What this kernel lacks (feature.c); fills notes. */
 void feature_probe(struct agent *agent);

@@ -62,34 +62,18 @@ struct managed *claim_holder(const struct reconciler *r, uint64_t cookie, const 
 	return NULL;
 }
 
-/* Of two pods that claim one network namespace the one stays that an earlier agent gave it to. */
-static const struct managed *former_holder(const struct reconciler *r, uint64_t cookie,
-					   const struct managed *but)
-{
-	struct weir_netns key = { .cookie = cookie };
-	struct weir_pod_names names;
-
-	if (bpf_map_lookup_elem(loader_map(r->loader, "weir_pod_names"), &key, &names) < 0)
-		return NULL;
-	for (const struct managed *m = r->pods; m; m = m->next)
-		if (m != but && m->present && !m->guard && !strcmp(m->namespace, names.namespace) &&
-		    !strcmp(m->name, names.name) && !strcmp(m->uid, names.uid) &&
-		    !strcmp(m->netns, names.netns))
-			return m;
-	return NULL;
-}
-
 /*
  * A pod that is gone leaves its network namespace to its successor, the pod of its name, as it is:
- * nothing may pass meanwhile; so does a guard to the pod itself. Another pod has to wait until the
- * first one has been gone for a while.
+ * nothing may pass meanwhile; so does a guard to the pod itself, and what is only recalled to
+ * whoever claims it. Another pod has to wait until the first one has been gone for a while.
  */
 static void hand_over(struct reconciler *r, uint64_t cookie, const struct managed *to)
 {
 	struct managed *from = claim_holder(r, cookie, to);
 
-	if (!from || (from->present && !from->guard) || strcmp(from->namespace, to->namespace) ||
-	    strcmp(from->name, to->name))
+	if (!from || (from->present && !from->guard) ||
+	    (!from->recalled &&
+	     (strcmp(from->namespace, to->namespace) || strcmp(from->name, to->name))))
 		return;
 	from->cookie = 0;
 	from->applied = false;
@@ -112,7 +96,7 @@ int claim_netns(struct reconciler *r, struct managed *m, uint64_t *ret_cookie, c
 		return -EINVAL;
 	}
 	hand_over(r, cookie, m);
-	other = claim_holder(r, cookie, m) ?: former_holder(r, cookie, m);
+	other = claim_holder(r, cookie, m);
 	if (other) {
 		*ret_error = xasprintf("%s: %s is the network namespace of pod %s/%s",
 				       netns_name(m), m->netns, other->namespace, other->name);

@@ -90,6 +90,61 @@ static json_t *count_pods(const struct agent *agent)
 	return result;
 }
 
+/* Seconds since the epoch; 0, never, is null. */
+static json_t *time_json(double seconds)
+{
+	time_t whole = (time_t)seconds;
+	char text[32];
+
+	if (!whole)
+		return json_null();
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime(&whole));
+	return json_string(text);
+}
+
+static json_t *age_json(double seconds)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return seconds ? json_real((double)now.tv_sec + (double)now.tv_nsec / 1e9 - seconds)
+		       : json_null();
+}
+
+static json_t *watch_json(const struct kube_watch *w)
+{
+	struct snapshot_kubernetes k = metrics_of_watch(w);
+
+	return json_pack("{s:s, s:b, s:o, s:s?, s:I, s:I, s:I, s:I, s:o, s:o, s:s?}", "resource",
+			 k.resource, "up", k.up, "since", time_json(w->since), "version",
+			 w->version, "objects", (json_int_t)k.objects, "broken",
+			 (json_int_t)k.broken, "lists", (json_int_t)k.lists, "errors",
+			 (json_int_t)k.errors, "last_sync", time_json(k.last_sync), "age_seconds",
+			 age_json(k.last_sync), "error", w->error);
+}
+
+/* null: there is no API. */
+static json_t *kubernetes_json(const struct kube *k)
+{
+	json_t *resources = json_array();
+	double since, synced;
+	bool reachable;
+
+	if (!k->client) {
+		json_decref(resources);
+		return json_null();
+	}
+	for (size_t i = 0; i < KUBE_RESOURCES; i++)
+		if (k->watches[i].resource)
+			json_array_append_new(resources, watch_json(&k->watches[i]));
+	reachable = kube_reachable(k, &since);
+	synced = kube_last_sync(k);
+	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:s?, s:o}", "server",
+			 kube_client_server(k->client), "reachable", reachable, "since",
+			 time_json(since), "last_sync", time_json(synced), "age_seconds",
+			 age_json(synced), "error", kube_error(k), "resources", resources);
+}
+
 static json_t *answer_status(const struct agent *agent)
 {
 	const struct agent_options *o = &agent->options;
@@ -102,12 +157,13 @@ static json_t *answer_status(const struct agent *agent)
 	loader_each_hook(agent->loader, add_hook, hooks);
 	for (size_t i = 0; i < agent->n_notes; i++)
 		json_array_append_new(notes, json_string(agent->notes[i]));
-	return json_pack("{s:s, s:i, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o}",
-			 "version", WEIR_VERSION, "pid", (int)getpid(), "ready", agent->ready,
-			 "started", started, "bpf_dir", o->bpf_dir, "cgroup_root",
-			 agent->cgroup_root, "pods_dir", o->pods_dir ?: "", "node", o->node_name,
-			 "mesh", o->mesh, "listen_address", o->listen_address, "metrics", metrics,
-			 "pods", count_pods(agent), "hooks", hooks, "notes", notes);
+	return json_pack(
+		"{s:s, s:i, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}",
+		"version", WEIR_VERSION, "pid", (int)getpid(), "ready", agent->ready, "started",
+		started, "bpf_dir", o->bpf_dir, "cgroup_root", agent->cgroup_root, "pods_dir",
+		o->pods_dir ?: "", "node", o->node_name, "mesh", o->mesh, "listen_address",
+		o->listen_address, "metrics", metrics, "pods", count_pods(agent), "kubernetes",
+		kubernetes_json(&agent->kube), "hooks", hooks, "notes", notes);
 }
 
 static json_t *answer(const struct agent *agent, const char *request)

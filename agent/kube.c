@@ -125,6 +125,24 @@ double kube_last_sync(const struct kube *k)
 	return oldest;
 }
 
+bool kube_reachable(const struct kube *k, double *ret_since)
+{
+	double up = 0, down = 0;
+
+	for (size_t i = 0; i < KUBE_RESOURCES; i++) {
+		const struct kube_watch *w = &k->watches[i];
+
+		if (!w->resource)
+			continue;
+		if (w->connected && w->since > up)
+			up = w->since;
+		if (!w->connected && (!down || w->since < down))
+			down = w->since;
+	}
+	*ret_since = down ?: up;
+	return !down;
+}
+
 const char *kube_error(const struct kube *k)
 {
 	for (size_t i = 0; i < KUBE_RESOURCES; i++)

@@ -46,6 +46,8 @@ bool kube_synced(const struct kube *k);
 bool kube_grace_over(const struct kube *k);
 /* When all that is known was last known to be current; seconds since the epoch, 0: never. */
 double kube_last_sync(const struct kube *k);
+/* Is each watch open? *ret_since says since when that is so; seconds since the epoch. */
+bool kube_reachable(const struct kube *k, double *ret_since);
 /* Why the first resource that is not in step is not; NULL: all are. */
 const char *kube_error(const struct kube *k);
 

@@ -33,6 +33,13 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static void set_connected(struct kube_watch *w, bool connected)
+{
+	if (w->connected != connected)
+		w->since = now();
+	w->connected = connected;
+}
+
 /* Between half of ms and all of it: not all agents of a cluster at the same moment. */
 static int64_t jitter(int64_t ms)
 {
@@ -109,7 +116,7 @@ static void set_error(struct kube_watch *w, char *error)
 	free(w->error);
 	w->error = error;
 	w->errors++;
-	w->connected = false;
+	set_connected(w, false);
 	if (!same)
 		log_error("kubernetes", "resource", w->resource->name, "error", error, "effect",
 			  w->synced ? "what is known stays in force" : NULL, NULL);
@@ -344,7 +351,7 @@ static void on_watch_opened(void *ctx)
 {
 	struct kube_watch *w = ctx;
 
-	w->connected = true;
+	set_connected(w, true);
 	w->opened_ms = loop_now_ms();
 	w->opened_events = w->events;
 	w->watches++;
@@ -385,7 +392,7 @@ static void on_watch_done(void *ctx, const struct kube_result *result)
 	loop_arm(w->timer, -1);
 	if (result->status == 410 || w->expired) {
 		start_over(w);
-		w->connected = false;
+		set_connected(w, false);
 		w->failures++;
 		again(w, w->failures > 1 ? backoff(w) : 0);
 	} else if (w->ended) { /* its error has been said */
@@ -471,6 +478,7 @@ int kube_watch_start(struct kube_watch *w, enum kube_resource_id id, struct loop
 				  .loop = loop,
 				  .options = *options,
 				  .part = part,
+				  .since = now(),
 				  .timer = loop_timer(loop, on_timer, w) };
 	kube_store_init(&w->store, w->resource, &part->objects);
 	kube_store_init(&w->next, w->resource, &w->next_objects);

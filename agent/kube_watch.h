@@ -44,6 +44,7 @@ struct kube_watch {
 	bool consistent; /* the list must not come from a cache that may be behind */
 	bool synced; /* a list was taken in to its end, once */
 	bool connected; /* a watch is open */
+	double since; /* seconds since the epoch: when that became so, or the start */
 	bool reconnect; /* over a new connection */
 	bool is_list; /* the answer says so */
 	bool expired; /* the answer says 410 */

@@ -1,40 +1,147 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/leftover.h"
 
+#include <bpf/bpf.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/apply.h"
 #include "agent/claim.h"
 #include "agent/map.h"
+#include "agent/netns.h"
 #include "base/buf.h"
+#include "exporter/mapread.h"
+#include "maps/flow.h"
 #include "maps/link.h"
 
-/* What an earlier agent knew and nobody names now. A file that cannot be read may name it. */
-static bool is_stranger(const void *key, const void *value, void *ctx)
+static const struct {
+	enum policy_state state;
+	const char *reason;
+} recalled[] = {
+	[WEIR_MODE_OBSERVE] = { POLICY_NOT_CAPTURED, "an earlier agent did not capture it; its "
+						     "object is not known yet" },
+	[WEIR_MODE_CAPTURE] = { POLICY_CAPTURED, "an earlier agent captured it, and it stays so; "
+						 "its object is not known yet" },
+	[WEIR_MODE_REFUSE] = { POLICY_FAILED, "an earlier agent had its connections refused, and "
+					      "it stays so; its object is not known yet" },
+};
+
+/* To be shown, not to be written anywhere: its lists are in the kernel alone. */
+static struct policy *recalled_policy(const struct weir_pod *pod,
+				      const struct weir_pod_names *names)
+{
+	struct policy *policy = xcalloc(1, sizeof(*policy));
+
+	policy->state = recalled[pod->mode].state;
+	policy->reason = xstrdup(recalled[pod->mode].reason);
+	policy->mesh = names->mesh;
+	policy->pod = *pod;
+	return policy;
+}
+
+static enum place_how recalled_how(const struct reconciler *r, const char *netns)
+{
+	for (const struct sandbox *s = r->places->sandboxes->list; s; s = s->next)
+		if (!strcmp(s->netns, netns))
+			return PLACE_CNI;
+	return strncmp(netns, "/proc/", 6) ? PLACE_FILE : PLACE_PROCESS;
+}
+
+static void recall(struct reconciler *r, uint64_t cookie, const struct weir_pod *pod)
+{
+	const struct source_file said = { .name = (char *)"weir_pods" };
+	struct weir_netns key = { .cookie = cookie };
+	struct weir_pod_names names = { 0 };
+	struct weir_name workload = { 0 };
+	struct weir_addr ips[2];
+	struct pod as_pod = { .namespace = names.namespace,
+			      .name = names.name,
+			      .uid = names.uid,
+			      .node_name = (char *)r->places->node,
+			      .ips = ips };
+	struct place place = { 0 };
+	struct managed *m;
+
+	if (pod->mode >= ARRAY_SIZE(recalled))
+		return; /* of a later version */
+	bpf_map_lookup_elem(loader_map(r->loader, "weir_pod_names"), &key, &names);
+	bpf_map_lookup_elem(loader_map(r->loader, "weir_names"), &pod->workload, &workload);
+	if (!weir_addr_is_any(&pod->ip4))
+		ips[as_pod.n_ips++] = pod->ip4;
+	if (!weir_addr_is_any(&pod->ip6))
+		ips[as_pod.n_ips++] = pod->ip6;
+	place.netns = xstrdup(names.netns);
+	place.cgroup = xstrdup(discovery_cgroup(r->places->discovery, names.uid) ?: "");
+	place.how = recalled_how(r, names.netns);
+	m = reconciler_add(r);
+	managed_take(m, &as_pod, &said, &place);
+	free(m->workload);
+	free(m->workload_kind);
+	m->workload = xstrdup(workload.name);
+	m->workload_kind = xstrdup(workload.kind);
+	m->policy = recalled_policy(pod, &names);
+	m->state = m->policy->state;
+	m->reason = xstrdup(m->policy->reason);
+	m->cookie = cookie;
+	m->applied = true;
+	m->recalled = true;
+}
+
+static bool is_nameless(const void *key, const void *value, void *ctx)
 {
 	(void)value;
 	return !claim_holder(ctx, ((const struct weir_netns *)key)->cookie, NULL);
 }
 
-int leftover_strangers(struct reconciler *r)
+/* What an agent that was killed between two steps has left. */
+static void drop_halves(struct reconciler *r)
 {
 	_cleanup_free_ uint64_t *links = NULL;
 	size_t n = 0;
-	int changes;
 
-	if (source_incomplete(r->source))
-		return 0;
 	loader_list_netns(r->loader, &links, &n);
 	for (size_t i = 0; i < n; i++)
 		if (!claim_holder(r, links[i], NULL))
 			loader_detach_netns(r->loader, links[i]);
-	changes = map_prune(loader_map(r->loader, "weir_pods"), sizeof(struct weir_netns),
-			    sizeof(struct weir_pod), is_stranger, r);
 	map_prune(loader_map(r->loader, "weir_pod_names"), sizeof(struct weir_netns),
-		  sizeof(struct weir_pod_names), is_stranger, r);
-	r->adopted = true;
-	return changes;
+		  sizeof(struct weir_pod_names), is_nameless, r);
+	apply_prune(r->loader);
+}
+
+int leftover_recall(struct reconciler *r)
+{
+	size_t size = sizeof(struct weir_netns) + sizeof(struct weir_pod), n = 0;
+	_cleanup_free_ void *entries = NULL;
+	int err = map_read(loader_map(r->loader, "weir_pods"), sizeof(struct weir_netns),
+			   sizeof(struct weir_pod), &entries, &n);
+
+	if (err)
+		return err;
+	discovery_scan(r->places->discovery);
+	for (size_t i = 0; i < n; i++) {
+		const char *entry = (const char *)entries + i * size;
+		struct weir_netns key;
+		struct weir_pod pod;
+
+		memcpy(&key, entry, sizeof(key));
+		memcpy(&pod, entry + sizeof(key), sizeof(pod));
+		recall(r, key.cookie, &pod);
+	}
+	drop_halves(r);
+	return 0;
+}
+
+/* A link ends with its network namespace; or somebody has detached it, and the path still leads
+ * there. */
+bool leftover_ended(const struct reconciler *r, const struct managed *m)
+{
+	_cleanup_close_ int fd = -1;
+	uint64_t cookie;
+
+	if (m->policy->pod.mode == WEIR_MODE_OBSERVE || loader_netns_alive(r->loader, m->cookie))
+		return false;
+	fd = netns_open(m->netns);
+	return fd < 0 || netns_cookie(fd, &cookie) || cookie != m->cookie;
 }
 
 /* A table of what is in the pods' networks, and where its keys have the cookie. */

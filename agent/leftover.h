@@ -6,10 +6,13 @@
 #include "agent/reconcile.h"
 
 /*
- * Lets go what an earlier agent captured and nobody names now; once, as soon as all sources can be
- * read (r->adopted). The number of changes.
+ * Takes in the pods that an earlier agent left in the kernel's tables, once, before the first run:
+ * what is captured stays captured, and is shown, until a source tells of the pod or all sources
+ * have been read and none does. 0 or -errno.
  */
-int leftover_strangers(struct reconciler *r);
+int leftover_recall(struct reconciler *r);
+/* Has the network namespace of a recalled pod ended, as far as the kernel tells? */
+bool leftover_ended(const struct reconciler *r, const struct managed *m);
 /* Removes the addresses, links and routes that this run has not found. The number of changes. */
 int leftover_former(struct reconciler *r);
 

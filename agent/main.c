@@ -10,6 +10,7 @@
 
 #include "agent/agent.h"
 #include "agent/kube_config.h"
+#include "agent/leftover.h"
 #include "agent/report.h"
 #include "base/buf.h"
 #include "base/cgroup.h"
@@ -371,6 +372,8 @@ static int start(struct agent *agent, char **ret_error)
 		err = ctl_open(agent, ret_error);
 	if (!err)
 		err = cni_open(agent, &agent->cni, ret_error);
+	if (!err)
+		err = leftover_recall(agent->reconciler);
 	if (!err)
 		captured_open(&agent->captured, agent->options.state_dir, agent->options.run_dir);
 	if (!err) /* last: whatever fails before leaves nothing attached */

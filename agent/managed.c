@@ -52,6 +52,12 @@ void managed_take(struct managed *m, const struct pod *pod, const struct source_
 		  struct place *place)
 {
 	managed_clear(m);
+	m->guard = false;
+	if (m->recalled) { /* what was said of it is not so any more */
+		free(m->reason);
+		m->reason = NULL;
+	}
+	m->recalled = false;
 	m->namespace = xstrdup(pod->namespace);
 	m->name = xstrdup(pod->name);
 	m->uid = xstrdup(pod->uid);

@@ -20,6 +20,7 @@ struct managed {
 	char *file; /* where it was read */
 	bool api; /* that is the API */
 	bool guard; /* only CNI ADD has told of it; see guard.h */
+	bool recalled; /* only the kernel's tables tell of it; see leftover.h */
 	char *ips; /* for people */
 	struct weir_addr *addrs; /* the same: those of its status */
 	size_t n_addrs;

@@ -85,22 +85,28 @@ static void each_map(void *ctx, exporter_map_fn fn, void *arg)
 	loader_each_map(agent->loader, pass_map, &call);
 }
 
+struct snapshot_kubernetes metrics_of_watch(const struct kube_watch *w)
+{
+	return (struct snapshot_kubernetes){ .resource = w->resource->name,
+					     .up = w->connected,
+					     .objects = kube_store_count(&w->store),
+					     .broken = w->part->objects.n_errors,
+					     .lists = w->lists,
+					     .errors = w->errors,
+					     .last_sync = w->heard };
+}
+
 static void each_kubernetes(void *ctx, exporter_kubernetes_fn fn, void *arg)
 {
 	struct agent *agent = ctx;
 
 	for (size_t i = 0; i < KUBE_RESOURCES; i++) {
 		const struct kube_watch *w = &agent->kube.watches[i];
-		struct snapshot_kubernetes k = { .up = w->connected,
-						 .lists = w->lists,
-						 .errors = w->errors,
-						 .last_sync = w->heard };
+		struct snapshot_kubernetes k;
 
 		if (!w->resource)
 			continue;
-		k.resource = w->resource->name;
-		k.objects = kube_store_count(&w->store);
-		k.broken = w->part->objects.n_errors;
+		k = metrics_of_watch(w);
 		fn(arg, &k);
 	}
 }

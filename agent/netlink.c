@@ -36,9 +36,9 @@ uint32_t netlink_u32(const struct netlink_attrs *attrs, int type, uint32_t other
 	return attr ? mnl_attr_get_u32(attr) : otherwise;
 }
 
-struct mnl_socket *netlink_open(void)
+struct mnl_socket *netlink_open(int bus)
 {
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	struct mnl_socket *nl = mnl_socket_open2(bus, SOCK_CLOEXEC);
 	int saved;
 
 	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) == 0)
@@ -49,11 +49,12 @@ struct mnl_socket *netlink_open(void)
 	return NULL;
 }
 
-int netlink_dump(struct mnl_socket *nl, uint16_t type, uint8_t family, mnl_cb_t cb, void *data)
+int netlink_dump(struct mnl_socket *nl, uint16_t type, size_t header, uint8_t family, mnl_cb_t cb,
+		 void *data)
 {
 	_cleanup_free_ char *buffer = xcalloc(1, DUMP_SIZE);
 	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-	struct rtmsg *rt = mnl_nlmsg_put_extra_header(request, sizeof(*rt));
+	uint8_t *first = mnl_nlmsg_put_extra_header(request, header);
 	unsigned int seq = (unsigned int)time(NULL);
 	int err = MNL_CB_OK;
 	ssize_t n;
@@ -61,7 +62,7 @@ int netlink_dump(struct mnl_socket *nl, uint16_t type, uint8_t family, mnl_cb_t 
 	request->nlmsg_type = type;
 	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	request->nlmsg_seq = seq;
-	rt->rtm_family = family;
+	*first = family;
 	if (mnl_socket_sendto(nl, request, request->nlmsg_len) < 0)
 		return -errno;
 	while (err == MNL_CB_OK) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Routing netlink: what libmnl leaves to its users. All in the network namespace of the caller. */
+/* Netlink: what libmnl leaves to its users. All in the network namespace of the caller. */
 #ifndef WEIR_AGENT_NETLINK_H
 #define WEIR_AGENT_NETLINK_H
 
@@ -15,12 +15,16 @@ struct netlink_attrs {
 void netlink_parse(const struct nlmsghdr *message, size_t header, struct netlink_attrs *ret);
 uint32_t netlink_u32(const struct netlink_attrs *attrs, int type, uint32_t otherwise);
 
-/* A bound NETLINK_ROUTE socket; NULL with errno set. */
-struct mnl_socket *netlink_open(void);
+/* A bound socket of NETLINK_ROUTE or NETLINK_NETFILTER; NULL with errno set. */
+struct mnl_socket *netlink_open(int bus);
 
-/* Calls cb(message, data) for each of a dump; type is RTM_GETROUTE or RTM_GETRULE. 0 or -errno; a
- * kernel without that family has nothing. */
-int netlink_dump(struct mnl_socket *nl, uint16_t type, uint8_t family, mnl_cb_t cb, void *data);
+/*
+ * Calls cb(message, data) for each of a dump. header: bytes of the family's header, which begins
+ * with the address family (struct rtmsg, struct nfgenmsg). 0 or -errno; a kernel without that
+ * family has nothing.
+ */
+int netlink_dump(struct mnl_socket *nl, uint16_t type, size_t header, uint8_t family, mnl_cb_t cb,
+		 void *data);
 
 /* Sends one request and waits for its acknowledgement. `there`: the errno that means that there is
  * nothing to do. 0 or -errno. */

@@ -83,6 +83,8 @@ struct policy {
 	struct policy_interface *interfaces;
 	size_t n_interfaces;
 	bool takeover; /* iptables rules of the mesh's own do not matter */
+	const char *took_over; /* which of the warnings tells so; NULL: there was nothing to take
+				  over */
 	char **warnings;
 	size_t n_warnings;
 	size_t n_errors; /* inputs that are wrong; their texts are in reason */

@@ -68,22 +68,26 @@ void reconciler_free(struct reconciler *r)
 	free(r);
 }
 
-static struct managed *find_managed(struct reconciler *r, const char *namespace, const char *name,
-				    const char *uid)
+struct managed *reconciler_add(struct reconciler *r)
 {
-	struct managed *m;
+	struct managed *m = xcalloc(1, sizeof(*m));
 
-	for (m = r->pods; m; m = m->next)
-		if (!strcmp(m->namespace, namespace) && !strcmp(m->name, name) &&
-		    !strcmp(m->uid, uid))
-			return m;
-	m = xcalloc(1, sizeof(*m));
 	m->watch = (struct links_watch){ .loop = r->loop,
 					 .changed = r->changed,
 					 .ctx = r->changed_ctx };
 	m->next = r->pods;
 	r->pods = m;
 	return m;
+}
+
+static struct managed *find_managed(struct reconciler *r, const char *namespace, const char *name,
+				    const char *uid)
+{
+	for (struct managed *m = r->pods; m; m = m->next)
+		if (!strcmp(m->namespace, namespace) && !strcmp(m->name, name) &&
+		    !strcmp(m->uid, uid))
+			return m;
+	return reconciler_add(r);
 }
 
 static const struct service *find_service(const struct source *s, const char *namespace,
@@ -106,7 +110,6 @@ static void refresh(struct reconciler *r, struct managed *m, const struct pod *p
 	uint32_t before = m->policy ? policy_generation(m->policy) : 0;
 
 	managed_take(m, pod, file, place);
-	m->guard = false;
 	if (namespace) {
 		options.namespace_annotations = &namespace->annotations;
 		options.namespace_labels = &namespace->labels;
@@ -356,6 +359,9 @@ static bool is_gone(struct reconciler *r, struct managed *m, int64_t *again_ms)
 
 	if (m->present)
 		return false;
+	/* A source that cannot be read yet may tell of it. */
+	if (m->recalled && source_incomplete(r->source))
+		return leftover_ended(r, m);
 	if (!m->missing_since)
 		m->missing_since = now;
 	left = m->missing_since + MISSING_MS - now;
@@ -441,8 +447,6 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 	if (gone)
 		retry_soon(r, &again_ms);
 	changes += gone;
-	if (!r->adopted)
-		changes += leftover_strangers(r);
 	changes += leftover_former(r);
 	if (changes) {
 		err = apply_prune(r->loader);

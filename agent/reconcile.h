@@ -30,7 +30,6 @@ struct reconciler {
 	struct loop *loop;
 	void (*changed)(void *ctx); /* the network of a pod is not what it was */
 	void *changed_ctx;
-	bool adopted; /* leftovers of an earlier agent were looked through */
 };
 
 struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
@@ -40,6 +39,9 @@ struct reconciler *reconciler_new(struct loader *loader, struct names *names, st
 void reconciler_watch(struct reconciler *r, struct loop *loop, void (*changed)(void *ctx),
 		      void *ctx);
 void reconciler_free(struct reconciler *r);
+
+/* A pod more, of which nothing is known yet; the reconciler's. */
+struct managed *reconciler_add(struct reconciler *r);
 
 /*
  * One run. Returns the number of changes made to the kernel's tables; *ret_again_ms says when to

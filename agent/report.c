@@ -3,24 +3,30 @@
 
 #include <string.h>
 
-/* What is told of each state; a state without a reason is not worth an Event. */
-static const struct {
+struct kind {
 	const char *reason;
 	const char *action;
-} facts[POLICY_STATE_MAX] = {
-	[POLICY_FAILED] = { "CaptureFailed", "Capture" },
-	[POLICY_MISSING_SIDECAR] = { "MissingSidecar", "Capture" },
+	bool warning;
 };
 
-static void tell(struct kube *kube, const struct managed *m, const char *action, const char *reason,
+/* What is told of each state; a state without a reason is not worth an Event. */
+static const struct kind states[POLICY_STATE_MAX] = {
+	[POLICY_FAILED] = { "CaptureFailed", "Capture", true },
+	[POLICY_MISSING_SIDECAR] = { "MissingSidecar", "Capture", true },
+};
+static const struct kind took_over = { "TakenOver", "TakeOver", false };
+static const struct kind not_reached = { "ProxyNotReached", "Capture", true };
+static const struct kind annotation = { "AnnotationWarning", "ReadAnnotations", true };
+
+static void tell(struct kube *kube, const struct managed *m, const struct kind *kind,
 		 const char *note)
 {
 	struct kube_fact fact = { .namespace = m->namespace,
 				  .name = m->name,
 				  .uid = m->uid,
-				  .warning = true,
-				  .action = action,
-				  .reason = reason,
+				  .warning = kind->warning,
+				  .action = kind->action,
+				  .reason = kind->reason,
 				  .note = note };
 
 	kube_events_tell(kube->events, &fact);
@@ -28,12 +34,15 @@ static void tell(struct kube *kube, const struct managed *m, const char *action,
 
 static void report_pod(struct kube *kube, const struct managed *m)
 {
-	if (facts[m->state].reason && m->reason)
-		tell(kube, m, facts[m->state].action, facts[m->state].reason, m->reason);
-	for (size_t i = 0; m->policy && i < m->policy->n_warnings; i++)
-		tell(kube, m, "ReadAnnotations", "AnnotationWarning", m->policy->warnings[i]);
+	const struct policy *p = m->policy;
+
+	if (states[m->state].reason && m->reason)
+		tell(kube, m, &states[m->state], m->reason);
+	for (size_t i = 0; p && i < p->n_warnings; i++)
+		tell(kube, m, p->warnings[i] == p->took_over ? &took_over : &annotation,
+		     p->warnings[i]);
 	if (m->listener)
-		tell(kube, m, "Capture", "ProxyNotReached", m->listener);
+		tell(kube, m, &not_reached, m->listener);
 }
 
 void report_pods(struct kube *kube, const struct reconciler *r)

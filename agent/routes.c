@@ -114,11 +114,12 @@ static int read_tables(void *ctx)
 		{ RTM_GETROUTE, AF_INET, keep_route },
 		{ RTM_GETROUTE, AF_INET6, keep_route },
 	};
-	struct mnl_socket *nl = netlink_open();
+	struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
 	int err = nl ? 0 : -errno;
 
 	for (size_t i = 0; !err && i < ARRAY_SIZE(dumps); i++)
-		err = netlink_dump(nl, dumps[i].type, dumps[i].family, dumps[i].cb, ctx);
+		err = netlink_dump(nl, dumps[i].type, sizeof(struct rtmsg), dumps[i].family,
+				   dumps[i].cb, ctx);
 	if (nl)
 		mnl_socket_close(nl);
 	return err;

@@ -8,12 +8,11 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter_ipv4/ip_tables.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>
-#include <linux/netlink.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 
+#include "agent/netlink.h"
 #include "agent/netns.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -35,84 +34,39 @@ static bool is_meshs(const char *chain)
 
 /* -- nftables, iptables-nft included ----------------------------------------------------------- */
 
-static const struct nlattr *attr_next(const struct nlattr *a, size_t *left)
+/* "" when the message has no such string. */
+static const char *text_of(const struct netlink_attrs *attrs, int type)
 {
-	size_t len = NLA_ALIGN(a->nla_len);
+	const struct nlattr *attr = attrs->by_type[type];
 
-	*left -= len < *left ? len : *left;
-	return (const void *)((const char *)a + len);
+	return attr && mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0 ? mnl_attr_get_str(attr)
+									 : "";
 }
 
-/* The string of an attribute of a chain; NULL: it has none. */
-static const char *attr_string(const struct nlmsghdr *h, int type)
+static int look_at_chain(const struct nlmsghdr *message, void *data)
 {
-	size_t left = NLMSG_PAYLOAD(h, sizeof(struct nfgenmsg));
-	const struct nlattr *a =
-		(const void *)((const char *)NLMSG_DATA(h) + NLMSG_ALIGN(sizeof(struct nfgenmsg)));
+	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
+	struct netlink_attrs attrs;
+	uint32_t *kinds = data;
 
-	for (; left >= sizeof(*a) && a->nla_len >= sizeof(*a) && a->nla_len <= left;
-	     a = attr_next(a, &left)) {
-		const char *text = (const char *)a + NLA_HDRLEN;
-		size_t len = a->nla_len - NLA_HDRLEN;
-
-		if ((a->nla_type & NLA_TYPE_MASK) == type && len && !text[len - 1])
-			return text;
-	}
-	return NULL;
-}
-
-static void look_at_chain(const struct nlmsghdr *h, uint32_t *kinds)
-{
-	const struct nfgenmsg *g = NLMSG_DATA(h);
-	const char *chain = attr_string(h, NFTA_CHAIN_NAME);
-	const char *table = attr_string(h, NFTA_CHAIN_TABLE);
-	bool native = table && is_meshs(table);
-
-	if (native)
+	netlink_parse(message, sizeof(*header), &attrs);
+	if (is_meshs(text_of(&attrs, NFTA_CHAIN_TABLE)))
 		*kinds |= RULES_NFT_NATIVE;
-	else if (chain && is_meshs(chain))
-		*kinds |= g->nfgen_family == NFPROTO_IPV6 ? RULES_NFT_V6 : RULES_NFT_V4;
-}
-
-/* 1: more follows. */
-static int read_chains(int fd, uint32_t *kinds)
-{
-	char buf[32768] __attribute__((aligned(8)));
-	ssize_t n = recv(fd, buf, sizeof(buf), 0);
-	size_t left = n > 0 ? (size_t)n : 0;
-
-	if (n <= 0)
-		return n ? -errno : 0;
-	for (const struct nlmsghdr *h = (const void *)buf; NLMSG_OK(h, left);
-	     h = NLMSG_NEXT(h, left)) {
-		if (h->nlmsg_type == NLMSG_DONE || h->nlmsg_type == NLMSG_ERROR)
-			return 0;
-		if (h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nfgenmsg)))
-			look_at_chain(h, kinds);
-	}
-	return 1;
+	else if (is_meshs(text_of(&attrs, NFTA_CHAIN_NAME)))
+		*kinds |= header->nfgen_family == NFPROTO_IPV6 ? RULES_NFT_V6 : RULES_NFT_V4;
+	return MNL_CB_OK;
 }
 
 /* A kernel without nf_tables has no such rules. */
 static void find_nft(uint32_t *kinds)
 {
-	struct {
-		struct nlmsghdr h;
-		struct nfgenmsg g;
-	} request = { .h = { .nlmsg_len = sizeof(request),
-			     .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN,
-			     .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
-		      .g = { .nfgen_family = NFPROTO_UNSPEC, .version = NFNETLINK_V0 } };
-	struct timeval patience = { .tv_sec = 1 };
-	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+	struct mnl_socket *nl = netlink_open(NETLINK_NETFILTER);
 
-	if (fd < 0)
+	if (!nl)
 		return;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (send(fd, &request, sizeof(request), 0) != sizeof(request))
-		return;
-	while (read_chains(fd, kinds) > 0)
-		;
+	netlink_dump(nl, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, sizeof(struct nfgenmsg),
+		     NFPROTO_UNSPEC, look_at_chain, kinds);
+	mnl_socket_close(nl);
 }
 
 /* -- the older tables -----------------------------------------------------------------------------

@@ -44,7 +44,7 @@ static int inherit_marks(void)
 static int set_up(void *ctx)
 {
 	static const uint8_t families[] = { AF_INET, AF_INET6 };
-	struct mnl_socket *nl = netlink_open();
+	struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
 	const bool *v6 = ctx;
 	int err = nl ? 0 : -errno;
 

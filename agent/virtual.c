@@ -165,14 +165,15 @@ static int sync_rules(struct mnl_socket *nl, const struct rules *have, const str
 
 static int route_in_netns(void *ctx)
 {
-	struct mnl_socket *nl = netlink_open();
+	struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
 	struct rules have = { 0 };
 	int err = nl ? 0 : -errno;
 
 	if (!err)
-		err = netlink_dump(nl, RTM_GETRULE, AF_INET, keep_own, &have);
+		err = netlink_dump(nl, RTM_GETRULE, sizeof(struct rtmsg), AF_INET, keep_own, &have);
 	if (!err)
-		err = netlink_dump(nl, RTM_GETRULE, AF_INET6, keep_own, &have);
+		err = netlink_dump(nl, RTM_GETRULE, sizeof(struct rtmsg), AF_INET6, keep_own,
+				   &have);
 	if (!err)
 		err = sync_rules(nl, &have, ctx);
 	free(have.items);

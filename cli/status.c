@@ -45,6 +45,55 @@ static void add_pods(struct table *t, const json_t *pods)
 	table_add(t, buf_text(&line));
 }
 
+static void add_api(struct table *t, const json_t *kubernetes)
+{
+	const char *error = json_text(kubernetes, "error");
+
+	if (!json_is_object(kubernetes))
+		return;
+	table_add(t, "kubernetes");
+	table_addf(t, "%s %s since %s%s%s", json_text(kubernetes, "server"),
+		   json_flag(kubernetes, "reachable") ? "reachable" : "NOT reachable",
+		   json_text(kubernetes, "since"), *error ? ": " : "", error);
+}
+
+/* How long ago what is known was last known to be current. */
+static void add_age(struct table *t, const json_t *resource)
+{
+	double age = json_real_value(json_object_get(resource, "age_seconds"));
+
+	if (json_is_real(json_object_get(resource, "age_seconds")))
+		table_addf(t, age < 10 ? "%.1fs" : "%.0fs", age);
+	else
+		table_add(t, "never");
+}
+
+static void print_resources(const json_t *resources)
+{
+	static const char *const header[] = { "RESOURCE", "WATCH",  "SINCE", "AGE",   "VERSION",
+					      "OBJECTS",  "BROKEN", "LISTS", "ERRORS" };
+	static const char *const counts[] = { "objects", "broken", "lists", "errors" };
+	_cleanup_table_ struct table t = { .columns = ARRAY_SIZE(header) };
+	json_t *resource;
+	size_t i;
+
+	if (!json_array_size(resources))
+		return;
+	for (size_t c = 0; c < ARRAY_SIZE(header); c++)
+		table_add(&t, header[c]);
+	json_array_foreach ((json_t *)resources, i, resource) {
+		table_add(&t, json_text(resource, "resource"));
+		table_add(&t, json_flag(resource, "up") ? "open" : "NO");
+		table_add(&t, json_text(resource, "since"));
+		add_age(&t, resource);
+		table_add(&t, json_text(resource, "version"));
+		for (size_t c = 0; c < ARRAY_SIZE(counts); c++)
+			table_addf(&t, "%lld", json_number(resource, counts[c]));
+	}
+	putchar('\n');
+	table_print(&t, stdout);
+}
+
 static void print_hooks(const json_t *hooks)
 {
 	_cleanup_table_ struct table t = { .columns = 3 };
@@ -91,8 +140,10 @@ static void print_status(const json_t *status)
 		table_add(&t, fields[i].label);
 		table_add(&t, json_text(status, fields[i].key));
 	}
+	add_api(&t, json_object_get(status, "kubernetes"));
 	add_pods(&t, json_object_get(status, "pods"));
 	table_print(&t, stdout);
+	print_resources(json_object_get(json_object_get(status, "kubernetes"), "resources"));
 	print_hooks(json_object_get(status, "hooks"));
 	print_notes(json_object_get(status, "notes"));
 }

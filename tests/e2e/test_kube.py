@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Kubernetes API, asked of a stand-in over real TLS that fails in every way a real one does. What is known stays in force."""
 
+import calendar
 import json
 import time
 
@@ -333,6 +334,40 @@ def test_api_away(lab, api):
     assert metric(agent, "objects", "peer_pods") == 2
     assert total(agent.metrics(), "weir_kubernetes_last_sync_timestamp_seconds") > since
     assert "in step again" in agent.stderr() or agent.stderr().count("level=error") > 0
+
+
+FIGURES = {"up": "up", "objects": "objects", "broken": "objects_broken", "lists": "lists_total", "errors": "errors_total"}
+
+
+def test_status_tells_what_the_metrics_tell(lab, api):
+    """weir status: is the API reachable and since when; for each resource the figures of /metrics, and its version."""
+    api.put(pod_of("there"))
+    agent = start(lab, api)
+    wait_until(lambda: total(agent.metrics(), "weir_kubernetes_up") == len(RESOURCES), "all watches")
+
+    def told(resources, metrics):
+        """Do both say the same? A bookmark may come between."""
+        for row in resources:
+            if {key: int(row[key]) for key in FIGURES} != {
+                    key: total(metrics, f"weir_kubernetes_{name}", resource=row["resource"]) for key, name in FIGURES.items()}:
+                return False
+            at = total(metrics, "weir_kubernetes_resource_last_sync_timestamp_seconds", resource=row["resource"])
+            if calendar.timegm(time.strptime(row["last_sync"], "%Y-%m-%dT%H:%M:%SZ")) != int(at):
+                return False
+        return {row["resource"] for row in resources} == set(RESOURCES)
+
+    wait_until(lambda: told(agent.weir("status", "-o", "json")["kubernetes"]["resources"], agent.metrics()), "the same figures")
+    said = agent.weir("status", "-o", "json")["kubernetes"]
+    assert said["reachable"] and said["error"] is None and said["server"].startswith("https://")
+    assert all(row["version"].isdigit() for row in said["resources"])
+    assert "reachable since" in agent.weir("status").stdout
+    api.stop()
+    wait_until(lambda: total(agent.metrics(), "weir_kubernetes_up") == 0, "no watch to be open")
+    wait_until(lambda: all(row["age_seconds"] > 1.5 for row in agent.weir("status", "-o", "json")["kubernetes"]["resources"]), "the ages to grow")
+    said = agent.weir("status", "-o", "json")["kubernetes"]
+    assert not said["reachable"] and said["error"]
+    assert said["age_seconds"] > 1.5 and all(row["error"] for row in said["resources"])
+    assert f"NOT reachable since {said['since']}: " in agent.weir("status").stdout
 
 
 def test_connections_drop(lab, api):

@@ -2,13 +2,16 @@
 """From the API to a captured pod and back: CNI ADD names the sandbox, Events tell what `weir pods` tells."""
 
 import json
+import signal
 import socket
 import time
 
-from lab import net
+from lab import iptables, net
+from lab.agent import total
 from lab.command import wait_until
-from support import ask
+from support import ask, cookies_in
 from test_kube import NAMESPACE, api, once, pod_of, refuse, start, wait_metric  # noqa: F401  (api is a fixture)
+from test_outcomes import BASIC
 
 
 def add(lab, pod):
@@ -50,6 +53,57 @@ def test_add_asks_for_a_pod_that_the_watch_has_not_told_of(lab, api):
     api.put(pod.object(), tell=False)
     assert add(lab, pod)["state"] == "captured"
     assert [request.path for request in api.requests("get")] == ["/api/v1/namespaces/default/pods/web"]
+
+
+def test_takeover(lab, api):
+    """One Event for a pod that weir takes over; none for one with rules of its own that is left alone, and none after a restart."""
+    pods = {name: lab.pod(name, mesh="istio", annotations={"weir.io/takeover": "on"} if name == "web" else {}) for name in ("web", "left")}
+    for pod in pods.values():
+        iptables.load(pod, BASIC)
+        api.put(pod.object())
+    agent = start(lab, api)
+    assert add(lab, pods["web"])["state"] == "captured" and add(lab, pods["left"])["state"] == "not_captured"
+    wait_until(lambda: events_of(api, "web"), "the Event")
+    event = events_of(api, "web")[0]
+    assert (event["type"], event["reason"], event["action"]) == ("Normal", "TakenOver", "TakeOver")
+    assert event["note"] in said(lab, pods["web"])["warnings"] and "taken over" in event["note"]
+    agent.stop()
+    start(lab, api)
+    wait_until(lambda: len(api.requests("create")) == 2, "the Event to be told again")
+    time.sleep(1)
+    assert len(api.created) == 1 and len(api.requests("create")) == 2
+
+
+def test_what_is_captured_is_shown_while_the_api_is_away(lab, api):
+    """Of a pod that an earlier agent captured the kernel's tables tell, until the API does; a pod that ends meanwhile goes."""
+    names = ("web", "gone", "plain")
+    pods = {name: lab.pod(name, mesh=None if name == "plain" else "istio", owner=f"Deployment/{name}") for name in names}
+    for pod in pods.values():
+        api.put(pod.object())
+    agent = start(lab, api)
+    for pod in pods.values():
+        add(lab, pod)
+    before = {name: said(lab, pod) for name, pod in pods.items()}
+    agent.stop(signal.SIGKILL)
+    api.stop()
+    agent = start(lab, api, wait=False)
+    wait_until(lambda: agent.log.exists() and "kubernetes resource=pods error" in agent.stderr(), "the API to be found away")
+    for name, pod in pods.items():
+        now = said(lab, pod)
+        assert now.pop("reason") != before[name].pop("reason")
+        assert before[name].pop("file") != now.pop("file")
+        assert now == before[name]
+    text = agent.weir("pods").stdout
+    assert "an earlier agent captured it, and it stays so; its object is not known yet" in text
+    assert total(agent.metrics(), "weir_pods", mesh="istio", state="captured") == 2
+    pods["gone"].delete()
+    wait_until(lambda: said(lab, pods["gone"]) is None, "the pod that ended to go", 20)
+    assert said(lab, pods["web"])["netns_cookie"] in cookies_in(lab, "weir_pods")
+    api.delete(pods["plain"].object())
+    api.start()
+    agent.wait_ready(60)
+    wait_until(lambda: said(lab, pods["plain"]) is None, "the pod that the API does not know to go")
+    assert said(lab, pods["web"])["state"] == "captured" and "earlier" not in said(lab, pods["web"])["reason"]
 
 
 def test_annotation_error(lab, api):
