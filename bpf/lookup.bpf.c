@@ -102,6 +102,6 @@ int weir_lookup(struct bpf_sk_lookup *ctx)
 	}
 	if (answer.verdict != WEIR_REFUSE)
 		return SK_PASS;
-	stats_verdict(pod, WEIR_INBOUND, answer.verdict, answer.reason);
+	stats_verdict(pod, inbound_direction(&syn), answer.verdict, answer.reason);
 	return SK_DROP;
 }

@@ -109,7 +109,7 @@ static __always_inline struct weir_conn *late_conn(struct bpf_sock_ops *ctx, str
 		return 0;
 	local_endpoint(ctx, &local);
 	remote_endpoint(ctx, &remote);
-	if (!adopt_flow(&flow, tp, pod, cookie, 1, &local, &remote))
+	if (!adopt_flow(&flow, tp, pod, cookie, WEIR_CONN_ACTIVE, &local, &remote))
 		return 0;
 	conn = bpf_sk_storage_get(&weir_conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!conn) {
@@ -190,24 +190,36 @@ static __always_inline struct weir_answer inbound_answer(const struct weir_pod *
 	return answer;
 }
 
-/*
- * The interface that the handshake came by: an accepted socket keeps it as the one that it would
- * send multicast by (tcp_v4_syn_recv_sock, tcp_v6_syn_recv_sock).
- */
 static __always_inline __u32 arrived_by(const struct weir_pod *pod, struct bpf_sock *sk)
 {
 	struct tcp_sock *tp;
-	struct ipv6_pinfo *v6;
 
 	if (!(pod->flags & (WEIR_POD_IF_EXCLUDE | WEIR_POD_IF_VIRTUAL)))
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp)
-		return 0;
-	v6 = tp->inet_conn.icsk_inet.pinet6;
-	if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_family == AF_INET6 && v6)
-		return v6->mcast_oif;
-	return tp->inet_conn.icsk_inet.mc_index;
+	return tp ? link_arrived_by(tp) : 0;
+}
+
+/*
+ * Inbound at the socket that took it from outside; what a virtual machine dials is the workload's
+ * own, and outbound.
+ */
+static __always_inline void choose_accepted_flow(struct weir_flow_key *flow,
+						 const struct weir_pod *pod, int machine,
+						 int within, const struct weir_endpoint *local,
+						 const struct weir_endpoint *remote)
+{
+	flow->workload = pod->workload;
+	flow->port = account_port(local->port);
+	flow->direction = machine ? WEIR_OUTBOUND : WEIR_INBOUND;
+	if (!machine)
+		account_peer(flow, &remote->addr, 0);
+	else if (!within)
+		account_peer(flow, &local->addr, local->port);
+	else
+		flow->peer = pod->workload;
+	if (!machine)
+		flow->service = WEIR_ID_NONE;
 }
 
 /*
@@ -230,7 +242,7 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 	struct weir_answer answer;
 	struct weir_conn *conn;
 	struct weir_syn syn;
-	int by_proxy;
+	int by_proxy, within;
 
 	if (!pod || !sk)
 		return 1;
@@ -254,15 +266,14 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 		return 1; /* within the pod: its other end is counted, if any */
 	answer = inbound_answer(pod, cookie, &syn, by_proxy);
 	if (pod->mode != WEIR_MODE_OBSERVE)
-		stats_verdict(pod, WEIR_INBOUND, answer.verdict, answer.reason);
+		stats_verdict(pod, inbound_direction(&syn), answer.verdict, answer.reason);
 	conn->reason = answer.reason;
-	conn->flags |= WEIR_CONN_COUNTED;
-	conn->flow.workload = pod->workload;
-	conn->flow.port = account_port(local.port);
-	conn->flow.direction = WEIR_INBOUND;
+	within = syn.if_virtual && pod_has_addr(cookie, &local.addr);
+	if (within && !weir_pod_local)
+		return 1; /* a virtual machine and its pod are one */
+	choose_accepted_flow(&conn->flow, pod, syn.if_virtual, within, &local, &remote);
 	conn->flow.via = answer.verdict == WEIR_REDIRECT ? WEIR_VIA_PROXY : WEIR_VIA_DIRECT;
-	account_peer(&conn->flow, &remote.addr, 0);
-	conn->flow.service = WEIR_ID_NONE;
+	conn->flags |= WEIR_CONN_COUNTED | (syn.if_virtual ? WEIR_CONN_MACHINE : 0);
 	account_opened(conn, 0);
 	return 1;
 }

@@ -123,6 +123,14 @@ static const char *direction_of(const struct conn *c)
 	return c->row.flags & WEIR_CONN_ACTIVE ? "outbound" : "inbound";
 }
 
+/* A virtual machine in the pod has dialled what this socket accepted: of a listener's own port. */
+static void describe_machine(struct conn *c, const struct pod_entry *pod)
+{
+	c->dialled = c->peer = c->real = c->row.local;
+	if (c->row.flow.via == WEIR_VIA_PROXY && pod && pod->has_policy)
+		c->real.port = pod->policy.outbound_port;
+}
+
 void conn_describe(struct conn *ret, const struct weir_live *row, struct directory *d)
 {
 	const struct pod_entry *pod = directory_pod(d, row->netns_cookie);
@@ -132,6 +140,8 @@ void conn_describe(struct conn *ret, const struct weir_live *row, struct directo
 	describe_peer(ret, d);
 	if (row->flags & WEIR_CONN_ACTIVE)
 		describe_dialler(ret);
+	else if (row->flags & WEIR_CONN_MACHINE)
+		describe_machine(ret, pod);
 	else
 		describe_acceptor(ret, pod);
 	ret->direction = direction_of(ret);

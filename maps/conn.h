@@ -26,6 +26,8 @@ enum weir_conn_flag {
 	WEIR_CONN_SYN_ACKED = 1 << 9, /* bytes_acked has counted its own SYN */
 	WEIR_CONN_TRYING = 1 << 10, /* connect() was let through, and no SYN has left yet */
 	WEIR_CONN_TLS_ASKED = 1 << 11, /* its first payload has not been seen yet */
+	WEIR_CONN_MACHINE = 1 << 12, /* a virtual machine in the pod dialled: the workload's end is
+					the other one, what this one receives the workload sends */
 };
 
 /* In weir_conn.sent, received and retransmitted: no more will be folded. */

@@ -142,8 +142,8 @@ static __always_inline struct payload account_read(struct tcp_sock *tp, __u32 fl
 	 * fold. */
 	if ((done || busy) && received)
 		received--;
-	p.sent = sent;
-	p.received = received;
+	p.sent = flags & WEIR_CONN_MACHINE ? received : sent;
+	p.received = flags & WEIR_CONN_MACHINE ? sent : received;
 	return p;
 }
 

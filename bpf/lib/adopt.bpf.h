@@ -10,6 +10,7 @@
 
 #include "bpf/lib/account.bpf.h"
 #include "bpf/lib/endpoint.bpf.h"
+#include "bpf/lib/link.bpf.h"
 #include "bpf/lib/pod.bpf.h"
 
 #define TCP_BPF_SOCK_OPS_CB_FLAGS 1008 /* since 6.12 */
@@ -50,27 +51,43 @@ static __always_inline int adopt_by_proxy(struct tcp_sock *tp, const struct weir
 	return pod_is_proxy(pod, &owner);
 }
 
-/* Chooses the flow as choose_flow() does; 0 when the connection stays within the pod. */
+/* Has a virtual machine in the pod dialled what this socket has accepted? */
+static __always_inline int adopt_is_machines(struct tcp_sock *tp, const struct weir_pod *pod,
+					     __u64 cookie)
+{
+	return (pod->flags & WEIR_POD_IF_VIRTUAL) &&
+	       (link_flags(cookie, link_arrived_by(tp)) & WEIR_LINK_VIRTUAL);
+}
+
+/*
+ * Chooses the flow as choose_flow() does; 0 when the connection stays within the pod. flags: who
+ * dialled.
+ */
 static __always_inline int adopt_flow(struct weir_flow_key *flow, struct tcp_sock *tp,
-				      const struct weir_pod *pod, __u64 cookie, int active,
+				      const struct weir_pod *pod, __u64 cookie, __u32 flags,
 				      const struct weir_endpoint *local,
 				      const struct weir_endpoint *remote)
 {
+	int outbound = flags & (WEIR_CONN_ACTIVE | WEIR_CONN_MACHINE);
+	const struct weir_endpoint *peer = flags & WEIR_CONN_MACHINE ? local : remote;
 	int proxy = adopt_by_proxy(tp, pod);
 	int within = weir_addr_is_loopback(&remote->addr) || weir_addr_is_loopback(&local->addr) ||
-		     pod_has_addr(cookie, &remote->addr);
+		     pod_has_addr(cookie, &peer->addr);
+	int dialled_here = flags & WEIR_CONN_MACHINE || ((flags & WEIR_CONN_ACTIVE) && !proxy);
 
-	if (within && !(weir_pod_local && active && !proxy))
+	if (within && !(weir_pod_local && dialled_here))
 		return 0;
 	flow->workload = pod->workload;
-	flow->direction = active ? WEIR_OUTBOUND : WEIR_INBOUND;
-	flow->port = account_port(active ? remote->port : local->port);
-	flow->via = !proxy ? WEIR_VIA_DIRECT : active ? WEIR_VIA_LEG_NETWORK : WEIR_VIA_PROXY;
+	flow->direction = outbound ? WEIR_OUTBOUND : WEIR_INBOUND;
+	flow->port = account_port(flags & WEIR_CONN_ACTIVE ? remote->port : local->port);
+	flow->via = !proxy		       ? WEIR_VIA_DIRECT
+		    : flags & WEIR_CONN_ACTIVE ? WEIR_VIA_LEG_NETWORK
+					       : WEIR_VIA_PROXY;
 	if (within)
 		flow->peer = pod->workload;
 	else
-		account_peer(flow, &remote->addr, active ? remote->port : 0);
-	if (!active)
+		account_peer(flow, &peer->addr, outbound ? peer->port : 0);
+	if (!outbound)
 		flow->service = WEIR_ID_NONE;
 	return 1;
 }
@@ -109,14 +126,17 @@ static __always_inline void adopt_connection(struct sock_common *skc, struct tcp
 	struct weir_flow *flow;
 	struct weir_conn *conn;
 	struct payload now;
-	int active;
+	__u32 flags = WEIR_CONN_COUNTED | WEIR_CONN_FOUND;
 
 	if (!adopt_is_established(skc) || bpf_sk_storage_get(&weir_conns, skc, 0, 0))
 		return;
 	adopt_local(skc, &local);
 	adopt_remote(skc, &remote);
-	active = adopt_is_active(tp, &local, &remote);
-	if (!adopt_flow(&key, tp, pod, cookie, active, &local, &remote))
+	if (adopt_is_active(tp, &local, &remote))
+		flags |= WEIR_CONN_ACTIVE;
+	else if (adopt_is_machines(tp, pod, cookie))
+		flags |= WEIR_CONN_MACHINE;
+	if (!adopt_flow(&key, tp, pod, cookie, flags, &local, &remote))
 		return;
 	if (!adopt_watch(skc, tp))
 		return;
@@ -125,14 +145,14 @@ static __always_inline void adopt_connection(struct sock_common *skc, struct tcp
 		stats_count(WEIR_COUNTER_UNTRACKED_SOCKETS);
 		return;
 	}
-	now = account_read(tp, 0, skc->skc_state);
+	now = account_read(tp, flags, skc->skc_state);
 	conn->sent = now.sent;
 	conn->received = now.received;
 	conn->retransmitted = tp->total_retrans;
 	conn->since_ns = bpf_ktime_get_ns();
 	conn->flow = key;
-	conn->dialled = active ? remote : local;
-	conn->flags = WEIR_CONN_COUNTED | WEIR_CONN_FOUND | (active ? WEIR_CONN_ACTIVE : 0);
+	conn->dialled = flags & WEIR_CONN_ACTIVE ? remote : local;
+	conn->flags = flags;
 	account_opened(conn, 0);
 	flow = account_flow(&conn->flow);
 	if (flow)

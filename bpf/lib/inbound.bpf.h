@@ -51,4 +51,10 @@ static __always_inline void inbound_ask(struct weir_syn *syn, const struct weir_
 			policy_has_addr(pod, cookie, WEIR_LIST_IN_SOURCE_EXCLUDE, remote);
 }
 
+/* What a virtual machine dials is its pod's own doing. */
+static __always_inline enum weir_direction inbound_direction(const struct weir_syn *syn)
+{
+	return syn->if_virtual ? WEIR_OUTBOUND : WEIR_INBOUND;
+}
+
 #endif

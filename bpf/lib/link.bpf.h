@@ -3,6 +3,7 @@
 #ifndef WEIR_BPF_LINK_H
 #define WEIR_BPF_LINK_H
 
+#include "bpf/kernel_types.h"
 #include "bpf/maps.bpf.h"
 
 #define LO_IFINDEX 1 /* in every network namespace (LOOPBACK_IFINDEX) */
@@ -28,6 +29,20 @@ static __always_inline __u32 link_to(__u64 cookie, const struct weir_addr *addr)
 	struct weir_route *route = bpf_map_lookup_elem(&weir_routes, &key);
 
 	return route ? route->ifindex : 0;
+}
+
+/*
+ * The interface that the handshake of an accepted socket came by: it keeps it as the one that it
+ * would send multicast by (tcp_v4_syn_recv_sock, tcp_v6_syn_recv_sock).
+ */
+static __always_inline __u32 link_arrived_by(struct tcp_sock *tp)
+{
+	struct inet_sock *inet = &tp->inet_conn.icsk_inet;
+	struct ipv6_pinfo *v6 = inet->pinet6;
+
+	if (inet->sk.__sk_common.skc_family == AF_INET6 && v6)
+		return v6->mcast_oif;
+	return inet->mc_index;
 }
 
 #endif

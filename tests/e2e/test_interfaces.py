@@ -8,7 +8,9 @@ import itertools
 
 import pytest
 
+from books import NOTHING, books, flow, metrics, settled
 from lab import Lab, iptables, net
+from lab.agent import total
 from lab.command import wait_until
 from support import (APP, COUNTER, INBOUND, KINDS, OUTBOUND, PROXY, Shell, assert_redirected, cookies_in, dual_stack, listener_port, plain,
                      plain_pod, start_proxy, wait_state)
@@ -226,6 +228,30 @@ def test_all_that_a_virtual_machine_sends_goes_to_the_outbound_listener(virtual,
     assert plain(acceptor["peername"]).rsplit(":", 1)[0] in ("10.0.2.2", "fd10:2::2", "[fd10:2::2]")
     if kind == "weir":
         assert plain(acceptor["sockname"]) == to  # as in TPROXY mode
+
+
+def test_what_a_virtual_machine_sends_is_its_pods_own(node):
+    """Outbound, under the name that was dialled, with the machine's bytes; within the pod it is not counted."""
+    server = plain_pod(node).write()
+    server.serve("[::]:80")
+    pod = make_pod(node, "weir", {VIRTUAL: "tap0"}, "")
+    machine = machine_in(node, pod)
+    wait_until(lambda: listener_port(machine.connect(f"{pod.ip}:8080")) == OUTBOUND, "the proxy to take what the machine sends", 10)
+    assert flow(node, pod, "outbound") == NOTHING
+    inbound = flow(node, pod, "inbound")  # of the moment before weir had seen the interface
+    verdicts = ("weir_verdicts_total", {"workload": pod.name, "verdict": "redirect", "reason": "interface_virtual"})
+    before = total(metrics(node), verdicts[0], direction="outbound", **verdicts[1])
+    answers = [machine.connect(f"{server.ip}:80", options=["--send=5000"]) for _ in range(3)]
+    names = {"peer_workload": server.name, "port": "80", "via": "proxy"}
+    assert settled(node, pod, "outbound", 3, **names) == books(answers)
+    assert flow(node, pod, "outbound") == books(answers) and flow(node, pod, "inbound") == inbound
+    assert total(metrics(node), verdicts[0], direction="outbound", **verdicts[1]) == before + 3
+    assert total(metrics(node), verdicts[0], direction="inbound", **verdicts[1]) == 0
+    with Shell(machine) as shell:
+        shell(f"s = tcp(); s.connect(({server.ip!r}, 80))")
+        row, = node.weir("conns", "-o", "json", f"--pod={pod.name}")["connections"]
+        assert (row["direction"], row["via"], row["dialled"], row["real"]) == ("outbound", "proxy", f"{server.ip}:80", f"{server.ip}:{OUTBOUND}")
+        assert (row["peer_workload"], row["peer_address"], row["sent_bytes"]) == (server.name, server.ip, 0)
 
 
 def test_the_rest_of_the_pod_is_as_ever(virtual, peer):
