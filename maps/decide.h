@@ -124,7 +124,7 @@ WEIR_INLINE int weir_is_lookup(const struct weir_pod *p, const struct weir_conne
 WEIR_INLINE struct weir_answer weir_decide_proxy(const struct weir_pod *p, int a,
 						 enum weir_reason reason)
 {
-	if (a)
+	if (a && p->inbound_port) /* a declared proxy may have none */
 		return weir_answer(WEIR_REDIRECT, WEIR_REASON_SELF_CALL, p->inbound_port);
 	return weir_answer(WEIR_DIRECT, reason, 0);
 }

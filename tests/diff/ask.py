@@ -71,6 +71,8 @@ def verdict_of(said, seen):
 def is_counted(probe, options, said, seen):
     """Each connect() of a captured pod; of datagrams those to port 53, where lookups are captured; inbound what a listener took or weir
     refused. What the pod forwards passes no hook."""
+    if not options.captured:
+        return False
     if probe.kind != "tcp":
         return probe.port == 53 and isinstance(options, IstioOptions) and options.captures_dns
     if probe.at == POD:

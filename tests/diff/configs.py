@@ -3,7 +3,7 @@
 
 import random
 
-from .inputs import ANNOTATION, container, options_of, with_istio_init
+from .inputs import ANNOTATION, DECLARED, container, options_of, with_istio_init
 from .worlds import PORTS
 
 CIDRS4 = ("10.96.0.0/16", "10.96.0.1/32", "203.0.113.0/24", "203.0.113.20/32", "203.0.113.21/31", "0.0.0.0/0", "128.0.0.0/1", "10.0.0.0/8",
@@ -11,7 +11,8 @@ CIDRS4 = ("10.96.0.0/16", "10.96.0.1/32", "203.0.113.0/24", "203.0.113.20/32", "
 LOOPBACK4 = ("127.0.0.0/8", "127.0.0.1/32", "127.0.0.2/32", "127.0.0.4/30", "127.1.2.3/32", "127.0.0.53/32")
 CIDRS6 = ("2001:db8::/32", "2001:db8::20/128", "fd00:10:96::/48", "fd00::/8", "::/0", "2001:db8:51::/48", "fd00:10:244::10/128")
 LOOPBACK6 = ("::1/128",)
-IDS = (1337, 1337, 1337, 1000670000, 101, 2102, 4294967294)
+IDS = (1337, 1337, 1337, 101, 2102, 1000670000, 4294967294)
+MAPPED = IDS[:5]  # those that a user namespace of 65,536 ids has
 GROUPS = (1000, 2000, 3000, 0, 1337)
 
 
@@ -57,11 +58,8 @@ def families(draw, pod):
         pod["status"]["podIP"] = pod["status"]["podIPs"][0]["ip"]
 
 
-def istio(draw, pod):
-    annotations, proxy, env = pod["metadata"]["annotations"], container(pod, "istio-proxy"), {}
-    if draw.chance(12):
-        annotations["sidecar.istio.io/interceptionMode"] = draw.choice(("TPROXY", "TPROXY", "REDIRECT"))
-    tproxy = annotations.get("sidecar.istio.io/interceptionMode") == "TPROXY"
+def traffic(draw, annotations):
+    """Istio's annotations about ports, ranges and interfaces."""
     for key, percent, make in (("includeInboundPorts", 40, draw.ports), ("excludeInboundPorts", 40, draw.ports),
                                ("includeOutboundIPRanges", 50, draw.cidrs), ("excludeOutboundIPRanges", 35, draw.cidrs),
                                ("includeOutboundPorts", 25, draw.ports), ("excludeOutboundPorts", 50, draw.ports)):
@@ -71,6 +69,14 @@ def istio(draw, pod):
             annotations[f"{ANNOTATION}{key}"] = "*"
     if draw.chance(12):
         annotations[f"{ANNOTATION}excludeInterfaces"] = ",".join(draw.some(("eth1", "eth0", "tap0", "nope0"), 2))
+
+
+def istio(draw, pod):
+    annotations, proxy, env = pod["metadata"]["annotations"], container(pod, "istio-proxy"), {}
+    if draw.chance(12):
+        annotations["sidecar.istio.io/interceptionMode"] = draw.choice(("TPROXY", "TPROXY", "REDIRECT"))
+    tproxy = annotations.get("sidecar.istio.io/interceptionMode") == "TPROXY"
+    traffic(draw, annotations)
     if draw.chance(8):
         annotations[draw.choice(("istio.io/reroute-virtual-interfaces", f"{ANNOTATION}kubevirtInterfaces"))] = draw.choice(("tap0", "tap0", "eth1", "eth0", "eth1,tap0,nope0"))
     for key, percent, value in (("ISTIO_META_DNS_CAPTURE", 30, "true"), ("ISTIO_DUAL_STACK", 50, "true"), ("INVALID_DROP", 10, "true"),
@@ -80,7 +86,8 @@ def istio(draw, pod):
         if draw.chance(percent):
             env[key] = value
     add_env(proxy, env)
-    uid, gid = (0, 1337) if tproxy else (draw.choice(IDS), draw.choice(IDS))
+    ids = IDS if pod["spec"].get("hostUsers", True) else MAPPED
+    uid, gid = (0, 1337) if tproxy else (draw.choice(ids), draw.choice(ids))
     proxy.setdefault("securityContext", {}).update(runAsUser=uid, runAsGroup=gid)
     families(draw, pod)
     if draw.chance(25):
@@ -126,23 +133,43 @@ def linkerd(draw, pod):
                 entry["value"] = "[::]:4143"
 
 
-MESHES = {"istio": istio, "linkerd": linkerd}
+def declared(draw, pod):
+    """A proxy of the user's own; its ports are among those that somebody listens on."""
+    annotations = pod["metadata"]["annotations"]
+    directions = draw.choice((("outbound",), ("inbound",), ("outbound", "inbound"), ("outbound", "inbound")))
+    for direction in directions:
+        annotations[f"{DECLARED}{direction}-port"] = draw.choice({"outbound": ("15001", "15021"), "inbound": ("15006", "15090")}[direction])
+    for key, ids in (("uid", (1337, 13, 14, 0)), ("gid", (1337, 13, 3000))):
+        if draw.chance(60):
+            annotations[f"{DECLARED}{key}"] = ",".join(map(str, draw.some(ids, 2)))
+    if draw.chance(30):
+        annotations[f"{DECLARED}dns-port"] = "15053"
+    traffic(draw, annotations)
 
 
-def mesh_of(seed, index):
-    return "linkerd" if Draw(f"mesh {seed} {index}").chance(20) else "istio"
+# kind of pod: how many in a hundred, its mesh, whether it has a user namespace of its own, who writes its object
+KINDS = {"istio": (64, "istio", False, istio), "linkerd": (18, "linkerd", False, linkerd), "declared": (8, None, False, declared),
+         "istio, hostUsers: false": (7, "istio", True, istio), "linkerd, hostUsers: false": (3, "linkerd", True, linkerd)}
+
+
+def kind_of(seed, index):
+    return Draw(f"kind {seed} {index}").choices(list(KINDS), [kind[0] for kind in KINDS.values()])[0]
 
 
 def random_pod(seed, index, pod):
-    """The configuration of that number, written into a fresh object of its mesh's pod."""
-    MESHES[mesh_of(seed, index)](Draw(f"{seed} {index}"), pod)
+    """The configuration of that number, written into a fresh object of its kind's pod."""
+    draw = Draw(f"{seed} {index}")
+    KINDS[kind_of(seed, index)][3](draw, pod)
+    if draw.chance(3):
+        pod["metadata"]["annotations"]["weir.io/capture"] = "off"
     return pod
 
 
 def describe(pod):
     """What makes this configuration, for a report."""
     lines = [f"{key}={value!r}" for key, value in pod["metadata"]["annotations"].items()
-             if not key.startswith(("weir.io/", "sidecar.istio.io/status", "linkerd.io/"))]
+             if not key.startswith(("weir.io/netns", "weir.io/cgroup", "sidecar.istio.io/status", "linkerd.io/"))]
+    lines += [f"hostUsers={pod['spec']['hostUsers']}"] if "hostUsers" in pod["spec"] else []
     for name in ("istio-proxy", "linkerd-proxy"):
         item = container(pod, name)
         lines += [f"env {entry['name']}={entry['value']!r}" for entry in item.get("env", []) if entry["name"].startswith(("ISTIO_", "INVALID"))

@@ -10,6 +10,7 @@ import ipaddress
 from .rules import IstioOptions, LinkerdOptions
 
 ANNOTATION = "traffic.sidecar.istio.io/"
+DECLARED = "weir.io/proxy-"
 TRUE = ("1", "t", "T", "TRUE", "true", "True")
 OWN_PORTS = ("15020", "15021", "15090")
 # istio-iptables' flags: short, long, and the option that each sets; switches take no value.
@@ -126,6 +127,7 @@ def istio(pod):
         drop_invalid=env.get("INVALID_DROP") in TRUE, enable_ipv6=has_ipv6(pod, env.get("ISTIO_DUAL_STACK") in TRUE),
         **from_environment(env))
 
+
 def linkerd(pod):
     annotations = {key.removeprefix("config.linkerd.io/"): value for key, value in pod["metadata"]["annotations"].items() if value}
     proxy = container(pod, "linkerd-proxy")
@@ -147,8 +149,34 @@ def linkerd(pod):
         subnets_ignore=listed("skip-subnets"), ipv6=env.get("LINKERD2_PROXY_INBOUND_LISTEN_ADDR", "").startswith("["))
 
 
+def declared(pod):
+    """A proxy that no mesh injected: Istio's rules without Envoy's own ports. A direction without a port is not captured."""
+    annotations = pod["metadata"]["annotations"]
+    own = {key.removeprefix(DECLARED): value for key, value in annotations.items() if key.startswith(DECLARED)}
+    outbound, inbound = own.get("outbound-port", ""), own.get("inbound-port", "")
+
+    def traffic(key, absent=""):
+        return trimmed(annotations.get(f"{ANNOTATION}{key}", absent))
+
+    return IstioOptions(
+        proxy_port=outbound, inbound_capture_port=inbound, inbound_tunnel_port="",
+        proxy_uid=own.get("uid", "" if "gid" in own else "1337"), proxy_gid=own.get("gid", ""),
+        inbound_ports_include=traffic("includeInboundPorts", "*") if inbound else "", inbound_ports_exclude=traffic("excludeInboundPorts"),
+        exclude_interfaces=traffic("excludeInterfaces"),
+        outbound_ip_ranges_include=traffic("includeOutboundIPRanges", "*") if outbound else "",
+        outbound_ip_ranges_exclude=traffic("excludeOutboundIPRanges"),
+        outbound_ports_include=traffic("includeOutboundPorts") if outbound else "", outbound_ports_exclude=traffic("excludeOutboundPorts"),
+        redirect_dns="dns-port" in own, capture_all_dns=True, dns_port=own.get("dns-port", "15053"), enable_ipv6=True)
+
+
 def options_of(pod):
+    annotations, init = pod["metadata"]["annotations"], container(pod, "istio-init")
     if container(pod, "linkerd-proxy"):
-        return linkerd(pod)
-    init = container(pod, "istio-init")
-    return istio_init(pod, init) if init else istio(pod)
+        options = linkerd(pod)
+    elif any(key.startswith(DECLARED) for key in annotations):
+        options = declared(pod)
+    else:
+        options = istio_init(pod, init) if init else istio(pod)
+    options.captured = annotations.get("weir.io/capture") != "off"
+    return options
+

@@ -14,6 +14,7 @@ from .worlds import APP, BEHIND_SECOND4, BEHIND_SECOND6, MACHINE, OUTSIDE, POD, 
 POD4, POD6 = "10.244.0.10", "fd00:10:244::10"
 VIP4, VIP6 = "10.96.0.1", "fd00:10:96::1"
 REMOTE4, REMOTE6 = "203.0.113.20", "2001:db8::20"
+NOBODY = 70000  # without a number in a user namespace of 65,536 ids
 SOURCES = ("203.0.113.10", "10.244.0.77", "2001:db8::10")
 CALLED = (22, 53, 80, 443, 8080, 9090, 15001, 15006, 15008, 15020, 15021, 15053, 15090, 4140, 4143, 4190, 4191)
 
@@ -44,9 +45,11 @@ class Probe:
     def mapped(self):
         return self.to.startswith("::ffff:")
 
-    def line(self):
-        """As `probe batch` reads it."""
-        return f"{self.kind} {self.uid} {self.gid} {self.groups} {bracketed(self.bind)} {bracketed(self.to)}:{self.port}"
+    def line(self, ids):
+        """As `probe batch` reads it; ids: what the node calls a user of the pod's."""
+        uid, gid = (ids(self.uid), ids(self.gid)) if self.at == POD else (self.uid, self.gid)
+        groups = self.groups if self.groups == "-" else str(ids(int(self.groups)))
+        return f"{self.kind} {uid} {gid} {groups} {bracketed(self.bind)} {bracketed(self.to)}:{self.port}"
 
     def __str__(self):
         who = f"from {self.at}" if self.outside else f"uid {self.uid} gid {self.gid}" + (f" groups {self.groups}" if self.groups != "-" else "")
@@ -92,7 +95,7 @@ def is_usable(address):
 def callers(options):
     """(uid, gid, supplementary groups) of those who might be told apart."""
     uid, gid = ids_of(options)
-    found = [(APP, APP, "-"), (0, 0, "-"), (uid, gid, "-"), (uid, APP, "-"), (APP, gid, "-"), (0, gid, "-"), (APP, APP, str(gid))]
+    found = [(APP, APP, "-"), (0, 0, "-"), (NOBODY, NOBODY, "-"), (uid, gid, "-"), (uid, APP, "-"), (APP, gid, "-"), (0, gid, "-"), (APP, APP, str(gid))]
     if isinstance(options, IstioOptions):
         found += [(int(more), APP, "-") for more in items(options.proxy_uid)] + [(APP, int(more), "-") for more in items(options.proxy_gid)]
         groups = [int(group) for group in items(options.owner_groups_include.replace("*", "")) + items(options.owner_groups_exclude)]

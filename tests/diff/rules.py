@@ -44,6 +44,8 @@ class IstioOptions:
     owner_groups_include: str = "*"
     owner_groups_exclude: str = ""
     host_ipv4_loopback_cidr: str = "127.0.0.1/32"
+    dns_port: str = "15053"
+    captured: bool = True  # False: nobody loads rules for this pod
 
     @property
     def captures_dns(self):
@@ -64,6 +66,7 @@ class LinkerdOptions:
     subnets_ignore: list = field(default_factory=list)
     redirect_ports: list = field(default_factory=list)
     ipv6: bool = False
+    captured: bool = True
 
 
 class RuleSet:
@@ -184,9 +187,11 @@ class Istio:
         if self.options.drop_invalid:
             self.add("mangle", "PREROUTING", "-m conntrack --ctstate INVALID -j ISTIO_DROP")
             self.add("mangle", "ISTIO_DROP", "-j DROP")
-        self.add("nat", "ISTIO_INBOUND", f"-p tcp --dport {self.options.inbound_tunnel_port} -j RETURN")
-        self.add("nat", "ISTIO_REDIRECT", f"-p tcp -j REDIRECT --to-ports {self.options.proxy_port}")
-        self.add("nat", "ISTIO_IN_REDIRECT", f"-p tcp -j REDIRECT --to-ports {self.options.inbound_capture_port}")
+        for port, chain, target in ((self.options.inbound_tunnel_port, "ISTIO_INBOUND", "--dport {} -j RETURN"),
+                                    (self.options.proxy_port, "ISTIO_REDIRECT", "-j REDIRECT --to-ports {}"),
+                                    (self.options.inbound_capture_port, "ISTIO_IN_REDIRECT", "-j REDIRECT --to-ports {}")):
+            if port:  # a declared proxy may have none
+                self.add("nat", chain, f"-p tcp {target.format(port)}")
         if self.options.inbound_ports_include:
             self._inbound()
         self._outbound()
@@ -246,9 +251,9 @@ class Istio:
         self.add("nat", "ISTIO_OUTPUT", "-o lo -s {passthrough} -j RETURN")
         tunnel = self.options.inbound_tunnel_port
         for uid in self.uids:  # port 53 is let through for the uid only
-            self._owner(f"--uid-owner {uid}", f"-m multiport ! --dports 53,{tunnel}" if self.dns else f"! --dport {tunnel}")
+            self._owner(f"--uid-owner {uid}", ["53", tunnel] if self.dns else [tunnel])
         for gid in self.gids:
-            self._owner(f"--gid-owner {gid}", f"! --dport {tunnel}")
+            self._owner(f"--gid-owner {gid}", [tunnel])
         self._owner_groups()
         if self.dns:
             self._dns()
@@ -258,8 +263,11 @@ class Istio:
             self.add("nat", "ISTIO_OUTPUT", f"-p tcp --dport {port} -j ISTIO_REDIRECT")
         self._included_ranges()
 
-    def _owner(self, owner, ports):
-        self.add("nat", "ISTIO_OUTPUT", f"-o lo ! -d {{loopback}} -p tcp {ports} -m owner {owner} -j ISTIO_IN_REDIRECT")
+    def _owner(self, owner, spared):
+        ports = [port for port in spared if port]
+        match = f"-m multiport ! --dports {','.join(ports)} " if len(ports) > 1 else f"! --dport {ports[0]} " if ports else ""
+        if self.options.inbound_capture_port:
+            self.add("nat", "ISTIO_OUTPUT", f"-o lo ! -d {{loopback}} -p tcp {match}-m owner {owner} -j ISTIO_IN_REDIRECT")
         if not self.keeps_lo:
             self.add("nat", "ISTIO_OUTPUT", f"-o lo{' -p tcp ! --dport 53' if self.dns else ''} -m owner ! {owner} -j RETURN")
         self.add("nat", "ISTIO_OUTPUT", f"-m owner {owner} -j RETURN")
@@ -300,10 +308,10 @@ class Istio:
             for protocol, option in (("tcp", "--to-ports"), ("udp", "--to-port")):
                 for server in self.servers[family]:
                     match = f"-p {protocol} --dport 53{self._host('-d', server, family)}"
-                    self.add("nat", "ISTIO_OUTPUT_DNS", f"{match} -j REDIRECT {option} 15053", only=family)
+                    self.add("nat", "ISTIO_OUTPUT_DNS", f"{match} -j REDIRECT {option} {self.options.dns_port}", only=family)
         for owner in [f"--uid-owner {uid}" for uid in self.uids] + [f"--gid-owner {gid}" for gid in self.gids]:
             self.add("raw", "ISTIO_OUTPUT_DNS", f"-p udp --dport 53 -m owner {owner} -j CT --zone 1")
-            self.add("raw", "ISTIO_OUTPUT_DNS", f"-p udp --sport 15053 -m owner {owner} -j CT --zone 2")
+            self.add("raw", "ISTIO_OUTPUT_DNS", f"-p udp --sport {self.options.dns_port} -m owner {owner} -j CT --zone 2")
         for family in self.out.families:
             if self.servers[family]:
                 self.add("raw", "PREROUTING", "-j ISTIO_INBOUND", only=family)
@@ -357,4 +365,6 @@ def linkerd(options):
 
 
 def build(options):
+    if not options.captured:
+        return RuleSet(())
     return linkerd(options) if isinstance(options, LinkerdOptions) else Istio(options).build()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from .ask import contradiction, explain, miscounted, tally, verdicts
 from .compare import compare, outcome
-from .configs import Draw, describe, mesh_of, random_pod
+from .configs import KINDS, Draw, describe, kind_of, random_pod
 from .inputs import options_of
 from .probes import matrix, sample
 from .worlds import Worlds
@@ -58,7 +58,7 @@ class Books:
 
 
 class Harness:
-    """Worlds for each mesh as they are needed, one run's books."""
+    """Worlds for each kind of pod as they are needed, one run's books."""
 
     def __init__(self, timeout=1.5):
         self.worlds, self.books, self.timeout = {}, Books(), timeout
@@ -73,27 +73,28 @@ class Harness:
     def __exit__(self, *_):
         self.close()
 
-    def of(self, mesh):
-        if mesh not in self.worlds:
-            self.worlds[mesh] = Worlds(mesh)
-        return self.worlds[mesh]
+    def of(self, kind):
+        if kind not in self.worlds:
+            _, mesh, userns, _ = KINDS[kind]
+            self.worlds[kind] = Worlds(mesh, userns)
+        return self.worlds[kind]
 
     def random(self, seed, index, probes=150):
         """One random configuration and some of its probes."""
-        worlds = self.of(mesh_of(seed, index))
+        worlds = self.of(kind_of(seed, index))
         pod = random_pod(seed, index, worlds.pod_object())
         chosen = sample(options_of(pod), Draw(f"probes {seed} {index}"), probes)
         self.configuration(f"seed {seed} index {index}: {describe(pod)}", worlds, pod, chosen)
 
-    def full(self, name, mesh, pod):
+    def full(self, name, kind, pod):
         """Every probe of a configuration's matrix."""
-        self.configuration(name, self.of(mesh), pod, matrix(options_of(pod)))
+        self.configuration(name, self.of(kind), pod, matrix(options_of(pod)))
 
     def configuration(self, name, worlds, pod, probes):
         state = worlds.apply(pod)
         options = options_of(pod)
         self.books.configurations += 1
-        if state["state"] != "captured":
+        if state["state"] != ("captured" if options.captured else "not_captured"):
             self.books.differences.append((name, f"weir: {state['state']}: {state['reason']}"))
             return
         there = worlds.iptables.ask(probes, self.timeout)

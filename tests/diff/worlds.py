@@ -15,6 +15,8 @@ from .inputs import options_of
 from .rules import IstioOptions, build
 
 APP = 1000
+STRANGER = 2500  # the user or the group of a proxy that is known by the other one alone
+FIRST = 300000  # what the node calls root of a pod with a user namespace of its own
 SECOND4, SECOND6 = "10.245.0.10", "fd00:10:245::10"  # of the pod's other interface
 GATEWAY4, GATEWAY6 = "10.245.0.1", "fd00:10:245::1"
 BEHIND_SECOND4, BEHIND_SECOND6 = "198.51.100.7", "2001:db8:51::7"  # what the route leads to over it
@@ -35,16 +37,18 @@ LINKERD_PORTS = (4140, 4143, 4190, 4191)
 def ids_of(options):
     """The proxy's first uid and gid."""
     if isinstance(options, IstioOptions):
-        return int(options.proxy_uid.split(",")[0]), int(options.proxy_gid.split(",")[0])
+        uid, gid = options.proxy_uid.split(",")[0], options.proxy_gid.split(",")[0]
+        return int(uid or STRANGER), int(gid or STRANGER)
     return options.uid, options.gid or options.uid
 
 
 class World:
     """A lab with one pod; the kind says who redirects in it."""
 
-    def __init__(self, lab, mesh):
+    def __init__(self, lab, mesh, userns):
         self.lab, self.mesh = lab, mesh
-        self.pod = lab.pod("pod", mesh=mesh)
+        self.userns = net.UserNamespace(FIRST) if userns else None
+        self.pod = lab.pod("pod", mesh=mesh, userns=self.userns)
         self.proxy, self.running = [], None
         self._open_the_world()
         self._add_machine()
@@ -88,7 +92,7 @@ class World:
 
     def _serve_app(self):
         """The application, on its ports and on those of the mesh's that are not in use here."""
-        ports = PORTS + (LINKERD_PORTS if self.mesh == "istio" else ISTIO_PORTS)
+        ports = PORTS + (ISTIO_PORTS if self.mesh == "linkerd" else LINKERD_PORTS)
         argv = [PROBE, "serve", "--tag=app", *[f"--listen=[::]:{port}" for port in ports], *[f"--udp=[::]:{port}" for port in UDP_PORTS]]
         self._start("app", argv, {"uid": self.ids(APP)})
 
@@ -109,19 +113,24 @@ class World:
         istio = isinstance(options, IstioOptions)
         tproxy = istio and options.inbound_interception_mode == "TPROXY"
         uid, gid = ids_of(options)
-        uid = 0 if tproxy else uid  # Envoy needs CAP_NET_ADMIN then; the rules know it by its group
+        uid = 0 if tproxy else self.ids(uid)  # Envoy needs CAP_NET_ADMIN then; the rules know it by its group
+        gid = self.ids(gid)
         if self.running == (istio, tproxy, uid, gid):
             return
         self.stop_proxy()
         own = ISTIO_PORTS if istio else LINKERD_PORTS
         apart = (15006,) if tproxy else ()  # Envoy's inbound listener alone is transparent
         proxy = [f"--listen=[::]:{port}" for port in own if port not in apart] + (["--udp=[::]:15053"] if istio else [])
-        place = {"uid": self.ids(uid), "gid": self.ids(gid), "container": kube.PROXY_CONTAINER[self.mesh]}
+        place = {"uid": uid, "gid": gid, "container": kube.PROXY_CONTAINER.get(self.mesh, "app")}
         self.proxy = [self._start("proxy", [PROBE, "serve", "--tag=proxy", *proxy], place)]
         if apart:
             argv = [PROBE, "serve", "--tag=proxy", "--transparent", *[f"--listen=[::]:{port}" for port in apart]]
             self.proxy.append(self._start("tproxy", argv, place))
         self.running = (istio, tproxy, uid, gid)
+
+    def close(self):
+        if self.userns:
+            self.userns.close()
 
     def stop_proxy(self):
         for process in self.proxy:
@@ -131,7 +140,7 @@ class World:
 
     def ids(self, number):
         """What the node calls a user of the pod's."""
-        return number
+        return FIRST + number if self.userns and number < self.userns.count else number
 
     def ask(self, probes, timeout):
         """The answers to all probes: those from outside run on the node, the others in the pod."""
@@ -140,7 +149,7 @@ class World:
             wanted = [probe for probe in probes if probe.at == at]
             if not wanted:
                 continue
-            text = "\n".join(probe.line() for probe in wanted) + "\n"
+            text = "\n".join(probe.line(self.ids) for probe in wanted) + "\n"
             batch = [PROBE, "batch", f"--timeout={timeout}"]
             if at == POD:
                 done = self.pod.run(batch, stdin=text)
@@ -153,8 +162,8 @@ class World:
 class IptablesWorld(World):
     """Rules are replaced as a whole; connections of former rules are forgotten."""
 
-    def __init__(self, lab, mesh):
-        super().__init__(lab, mesh)
+    def __init__(self, lab, mesh, userns):
+        super().__init__(lab, mesh, userns)
         self.routed = ()  # families with TPROXY's routing
 
     def apply(self, pod):
@@ -162,7 +171,10 @@ class IptablesWorld(World):
         self.serve(options)
         rules = build(options)
         for tool, family in (("iptables-restore", 4), ("ip6tables-restore", 6)):
-            net.in_netns(self.pod.netns, tool, stdin=rules.text(family))
+            if self.userns:  # the kernel takes no owner from anybody else
+                self.userns.run("env", "XTABLES_LOCKFILE=/dev/null", tool, stdin=rules.text(family))
+            else:
+                net.in_netns(self.pod.netns, tool, stdin=rules.text(family))
         self._policy_routing(isinstance(options, IstioOptions) and options.inbound_interception_mode == "TPROXY", options)
         net.in_netns(self.pod.netns, "conntrack", "-F", check=False)
 
@@ -178,8 +190,8 @@ class IptablesWorld(World):
 class WeirWorld(World):
     """The pod's file is rewritten; the workload's name tells when the agent has applied it."""
 
-    def __init__(self, lab, mesh):
-        super().__init__(lab, mesh)
+    def __init__(self, lab, mesh, userns):
+        super().__init__(lab, mesh, userns)
         self.agent = lab.agent()
         self.turn, self.workload = 0, None
 
@@ -199,20 +211,24 @@ class WeirWorld(World):
 
 
 class Worlds:
-    """Both kinds for one mesh, in labs of their own; close() removes them."""
+    """Both kinds for one mesh (None: a proxy that none injected), in labs of their own; close() removes them."""
 
-    def __init__(self, mesh):
+    def __init__(self, mesh, userns=False):
         self.labs = [Lab(f"diff-{mesh}-{kind}") for kind in ("iptables", "weir")]
+        self.both = []
         try:
             for lab in self.labs:
                 lab.__enter__()
-            self.iptables = IptablesWorld(self.labs[0], mesh)
-            self.weir = WeirWorld(self.labs[1], mesh)
+            for lab, kind in zip(self.labs, (IptablesWorld, WeirWorld)):
+                self.both.append(kind(lab, mesh, userns))
+            self.iptables, self.weir = self.both
         except BaseException:
             self.close()
             raise
 
     def close(self):
+        for world in self.both:
+            world.close()
         for lab in self.labs:
             lab.close()
 
@@ -229,4 +245,7 @@ class Worlds:
 
     def pod_object(self):
         """A fresh object to edit: of the weir pod."""
-        return self.weir.pod.object()
+        pod = self.weir.pod.object()
+        if self.weir.userns:
+            pod["spec"]["hostUsers"] = False
+        return pod

@@ -73,6 +73,23 @@ static void check(const struct weir_pod *like, const struct row *rows, size_t n)
 
 #define CHECK(like, rows) check(like, rows, sizeof(rows) / sizeof((rows)[0]))
 
+/* A declared proxy that takes no inbound connections: its calls to its own pod are not for it. */
+static void test_no_inbound_listener(void **state)
+{
+	static const struct row rows[] = {
+		{ 0, { .port = 8080, .uid_is_proxy = FIRST }, OWN, DIRECT(PROXY_UID) },
+		{ 0, { .port = 8080, .uid_is_proxy = FIRST }, TWO, DIRECT(PROXY_UID) },
+		{ 0, { .port = 8080, .uid_is_proxy = FIRST }, REMOTE, DIRECT(PROXY_UID) },
+		{ 0, { .port = 8080 }, REMOTE, TO(15001, ALL_INCLUDED) },
+	};
+	struct weir_pod pod = base;
+
+	(void)state;
+	pod.inbound_port = 0;
+	pod.flags &= ~(__u32)WEIR_POD_IN_ALL;
+	CHECK(&pod, rows);
+}
+
 static void test_several_ids(void **state)
 {
 	static const struct row rows[] = {
@@ -318,8 +335,11 @@ static void test_loopback_range(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_several_ids),    cmocka_unit_test(test_lookups),
-		cmocka_unit_test(test_groups),	       cmocka_unit_test(test_tproxy),
+		cmocka_unit_test(test_no_inbound_listener),
+		cmocka_unit_test(test_several_ids),
+		cmocka_unit_test(test_lookups),
+		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_tproxy),
 		cmocka_unit_test(test_loopback_range),
 	};
 
