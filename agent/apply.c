@@ -11,6 +11,8 @@
 #include "agent/netns.h"
 #include "agent/tproxy.h"
 #include "base/buf.h"
+#include "base/cleanup.h"
+#include "maps/datagram.h"
 #include "maps/flow.h"
 #include "maps/origdst.h"
 
@@ -212,10 +214,23 @@ static int write_addresses(const struct loader *l, const struct placement *p, st
 }
 
 /*
- * Each workload's place for what does not fit into weir_flows is made before it is needed. A table
- * that is full already costs it that place, never a verdict.
+ * Each workload's place for what does not fit into a table of flows is made before it is needed. A
+ * table that is full already costs it that place, never a verdict. weir_udp_flows may not be there.
  */
 #define EACH_OVERFLOW 6
+
+union any_flow {
+	struct weir_flow connections;
+	struct weir_udp_flow datagrams;
+};
+
+static const struct {
+	const char *map;
+	size_t value_size;
+} flow_tables[] = {
+	{ "weir_flows", sizeof(struct weir_flow) },
+	{ "weir_udp_flows", sizeof(struct weir_udp_flow) },
+};
 
 static void overflow_keys(uint32_t workload, struct weir_flow_key ret_keys[EACH_OVERFLOW])
 {
@@ -238,28 +253,35 @@ static void overflow_keys(uint32_t workload, struct weir_flow_key ret_keys[EACH_
 
 static void reserve_overflow(const struct loader *l, uint32_t workload)
 {
-	static const struct weir_flow zero;
+	static const union any_flow zero;
 	struct weir_flow_key keys[EACH_OVERFLOW];
 
 	overflow_keys(workload, keys);
-	for (size_t i = 0; i < EACH_OVERFLOW; i++)
-		bpf_map_update_elem(loader_map(l, "weir_flows"), &keys[i], &zero, BPF_NOEXIST);
+	for (size_t t = 0; t < ARRAY_SIZE(flow_tables); t++)
+		for (size_t i = 0; i < EACH_OVERFLOW; i++)
+			bpf_map_update_elem(loader_map(l, flow_tables[t].map), &keys[i], &zero,
+					    BPF_NOEXIST);
+}
+
+static void unreserve(int fd, size_t value_size, uint32_t workload)
+{
+	static const union any_flow zero;
+	struct weir_flow_key keys[EACH_OVERFLOW];
+
+	overflow_keys(workload, keys);
+	for (size_t i = 0; i < EACH_OVERFLOW; i++) {
+		union any_flow now;
+
+		if (bpf_map_lookup_elem(fd, &keys[i], &now) == 0 &&
+		    !memcmp(&now, &zero, value_size))
+			map_remove(fd, &keys[i]);
+	}
 }
 
 void apply_unreserve(const struct loader *l, uint32_t workload)
 {
-	static const struct weir_flow zero;
-	struct weir_flow_key keys[EACH_OVERFLOW];
-	int fd = loader_map(l, "weir_flows");
-
-	overflow_keys(workload, keys);
-	for (size_t i = 0; i < EACH_OVERFLOW; i++) {
-		struct weir_flow now;
-
-		if (bpf_map_lookup_elem(fd, &keys[i], &now) == 0 &&
-		    !memcmp(&now, &zero, sizeof(now)))
-			map_remove(fd, &keys[i]);
-	}
+	for (size_t t = 0; t < ARRAY_SIZE(flow_tables); t++)
+		unreserve(loader_map(l, flow_tables[t].map), flow_tables[t].value_size, workload);
 }
 
 static int write_names(const struct loader *l, const struct placement *p)

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/loader.h"
+#include "agent/loader_private.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -21,7 +19,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "maps/flow.h"
-#include "netns.skel.h"
 #include "weir.skel.h"
 
 /*
@@ -31,35 +28,31 @@
 static const struct hook {
 	const char *name; /* below BPFDIR/links */
 	const char *program;
+	enum { ALWAYS, WITH_TLS, WITH_UDP } when; /* else it is not even loaded */
 } hooks[] = {
-	{ "getsockopt", "weir_getsockopt" },
-	{ "getpeername4", "weir_peername4" },
-	{ "getpeername6", "weir_peername6" },
-	{ "recvmsg4", "weir_recvmsg4" },
-	{ "recvmsg6", "weir_recvmsg6" },
-	{ "sockops", "weir_sockops" },
-	{ "sendmsg4", "weir_sendmsg4" },
-	{ "sendmsg6", "weir_sendmsg6" },
-	{ "sock_release", "weir_release" },
-	{ "connect4", "weir_connect4" },
-	{ "connect6", "weir_connect6" },
-	{ "bind4", "weir_bind4" },
-	{ "bind6", "weir_bind6" },
+	{ "getsockopt", "weir_getsockopt", ALWAYS },
+	{ "getpeername4", "weir_peername4", ALWAYS },
+	{ "getpeername6", "weir_peername6", ALWAYS },
+	{ "recvmsg4", "weir_recvmsg4", ALWAYS },
+	{ "recvmsg6", "weir_recvmsg6", ALWAYS },
+	{ "sockops", "weir_sockops", ALWAYS },
+	{ "sendmsg4", "weir_sendmsg4", ALWAYS },
+	{ "sendmsg6", "weir_sendmsg6", ALWAYS },
+	{ "sock_release", "weir_release", ALWAYS },
+	{ "connect4", "weir_connect4", ALWAYS },
+	{ "connect6", "weir_connect6", ALWAYS },
+	{ "bind4", "weir_bind4", ALWAYS },
+	{ "bind6", "weir_bind6", ALWAYS },
+	{ "tls_in", "weir_tls_in", WITH_TLS },
+	{ "tls_out", "weir_tls_out", WITH_TLS },
+	{ "udp_in", "weir_udp_in", WITH_UDP },
+	{ "udp_out", "weir_udp_out", WITH_UDP },
 };
 
-struct loader {
-	char *bpf_dir;
-	int lock_fd; /* BPFDIR itself, locked while this process lives */
-	int cgroup_fd;
-	struct weir_bpf *skel;
-	struct bpf_link *links[ARRAY_SIZE(hooks)];
-	bool made[ARRAY_SIZE(hooks)]; /* by this process, not adopted */
-	struct bpf_link *fold;
-	struct bpf_link *adopt;
-	struct bpf_link *set_state; /* NULL unless a found connection needs it */
-	uint64_t *fresh; /* cookies whose link already runs this agent's program */
-	size_t n_fresh;
-};
+/* Maps that exist WITH_UDP only. */
+static const char udp_maps[] = "weir_udp_";
+
+_Static_assert(ARRAY_SIZE(hooks) <= LOADER_HOOKS, "a link for each");
 
 static int log_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
 {
@@ -165,36 +158,66 @@ static uint32_t flows_size(const struct loader *l, uint32_t max_flows)
 	return info.max_entries;
 }
 
+static int write_counter(const struct loader *l, uint32_t index, uint64_t value)
+{
+	int fd = bpf_map__fd(l->skel->maps.weir_counters);
+
+	return bpf_map_update_elem(fd, &index, &value, BPF_ANY) < 0 ? -errno : 0;
+}
+
 /* Tells the hooks how many flows they may make. */
 static int limit_flows(const struct loader *l)
 {
-	uint32_t index = WEIR_COUNTER_FLOWS_LIMIT;
-	uint64_t limit = bpf_map__max_entries(l->skel->maps.weir_flows) - WEIR_FLOWS_RESERVED;
-
-	return bpf_map_update_elem(bpf_map__fd(l->skel->maps.weir_counters), &index, &limit,
-				   BPF_ANY) < 0
-		       ? -errno
-		       : 0;
+	return write_counter(l, WEIR_COUNTER_FLOWS_LIMIT,
+			     bpf_map__max_entries(l->skel->maps.weir_flows) - WEIR_FLOWS_RESERVED);
 }
 
 /* Whether a map that not everybody needs is made. */
-static bool wants_traits(const struct loader *l, const struct loader_options *options)
+static bool wants_traits(const struct loader *l)
 {
 	_cleanup_free_ char *path = xasprintf("%s/weir_traits", l->bpf_dir);
 
-	return options->traits || access(path, F_OK) == 0;
+	return l->options.traits || access(path, F_OK) == 0;
 }
 
-static int configure(struct loader *l, const struct loader_options *options)
+static bool is_wanted(const struct loader *l, size_t i)
 {
-	int err = bpf_map__set_max_entries(l->skel->maps.weir_flows,
-					   flows_size(l, options->max_flows));
-
-	l->skel->rodata->weir_pod_local = options->pod_local;
-	return err ?: bpf_map__set_autocreate(l->skel->maps.weir_traits, wants_traits(l, options));
+	return hooks[i].when == ALWAYS || (hooks[i].when == WITH_TLS && l->options.tls) ||
+	       (hooks[i].when == WITH_UDP && l->options.udp);
 }
 
-static int load(struct loader *l, const struct loader_options *options, char **ret_error)
+static struct bpf_program *hook_program(const struct loader *l, size_t i)
+{
+	return bpf_object__find_program_by_name(l->skel->obj, hooks[i].program);
+}
+
+/* What is not asked for is not loaded. */
+static int choose(struct loader *l)
+{
+	struct bpf_map *map;
+	int err = 0;
+
+	for (size_t i = 0; !err && i < ARRAY_SIZE(hooks); i++)
+		err = bpf_program__set_autoload(hook_program(l, i), is_wanted(l, i));
+	err = err ?: bpf_program__set_autoload(l->skel->progs.weir_udp_dropped, l->options.udp);
+	err = err ?: bpf_map__set_autocreate(l->skel->maps.weir_traits, wants_traits(l));
+	bpf_object__for_each_map (map, l->skel->obj)
+		if (!strncmp(bpf_map__name(map), udp_maps, strlen(udp_maps)))
+			err = err ?: bpf_map__set_autocreate(map, l->options.udp);
+	return err;
+}
+
+static int configure(struct loader *l)
+{
+	uint32_t size = flows_size(l, l->options.max_flows);
+	int err = bpf_map__set_max_entries(l->skel->maps.weir_flows, size);
+
+	l->skel->rodata->weir_pod_local = l->options.pod_local;
+	err = err ?: bpf_map__set_max_entries(l->skel->maps.weir_udp_flows, size);
+	return err ?: choose(l);
+}
+
+static int load(struct loader *l, char **ret_error)
 {
 	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = l->bpf_dir);
 	int err;
@@ -202,7 +225,7 @@ static int load(struct loader *l, const struct loader_options *options, char **r
 	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
 	libbpf_set_print(log_libbpf);
 	l->skel = weir_bpf__open_opts(&opts);
-	err = l->skel ? configure(l, options) : -errno;
+	err = l->skel ? configure(l) : -errno;
 	err = err ?: weir_bpf__load(l->skel);
 	err = err ?: limit_flows(l);
 	if (err)
@@ -240,7 +263,7 @@ static uint64_t cgroup_id(int cgroup_fd)
 static int attach_hook(struct loader *l, size_t i)
 {
 	_cleanup_free_ char *path = xasprintf("%s/links/%s", l->bpf_dir, hooks[i].name);
-	struct bpf_program *prog = bpf_object__find_program_by_name(l->skel->obj, hooks[i].program);
+	struct bpf_program *prog = hook_program(l, i);
 	int err;
 
 	l->links[i] = open_link(path, prog, cgroup_id(l->cgroup_fd));
@@ -256,10 +279,23 @@ static int attach_hook(struct loader *l, size_t i)
 
 static int may_attach(const struct loader *l, size_t i, const char *cgroup_root, char **ret_error)
 {
-	struct bpf_program *prog = bpf_object__find_program_by_name(l->skel->obj, hooks[i].program);
+	struct bpf_program *prog = hook_program(l, i);
 
 	return ancestors_allow(cgroup_root, hooks[i].name,
 			       (int)bpf_program__expected_attach_type(prog), ret_error);
+}
+
+/* An earlier agent was asked for what this one is not. */
+static void detach_unwanted(const struct loader *l, size_t i)
+{
+	_cleanup_free_ char *path = xasprintf("%s/links/%s", l->bpf_dir, hooks[i].name);
+	struct bpf_link *link = bpf_link__open(path);
+
+	if (!link)
+		return;
+	bpf_link__detach(link);
+	bpf_link__unpin(link);
+	bpf_link__destroy(link);
 }
 
 /* Half of the hooks are worse than none: what this process attached goes again. */
@@ -284,8 +320,12 @@ static int attach_hooks(struct loader *l, const char *cgroup_root, char **ret_er
 		return -errno;
 	}
 	for (size_t i = 0; !err && i < ARRAY_SIZE(hooks); i++)
-		err = may_attach(l, i, cgroup_root, ret_error);
+		err = is_wanted(l, i) ? may_attach(l, i, cgroup_root, ret_error) : 0;
 	for (size_t i = 0; !err && i < ARRAY_SIZE(hooks); i++) {
+		if (!is_wanted(l, i)) {
+			detach_unwanted(l, i);
+			continue;
+		}
 		err = attach_hook(l, i);
 		if (err)
 			*ret_error =
@@ -317,25 +357,56 @@ static uint64_t read_counter(const struct loader *l, uint32_t index)
 	return value;
 }
 
-/* An earlier agent's link gives way to one that runs this agent's program; it can not be updated.
+/*
+ * Attaches to a tracepoint. An earlier agent's link gives way to one that runs this agent's
+ * program; it can not be updated.
  */
+static int attach_tracepoint(const struct loader *l, struct bpf_program *prog, const char *name,
+			     struct bpf_link **link)
+{
+	_cleanup_free_ char *path = xasprintf("%s/links/%s", l->bpf_dir, name);
+
+	*link = bpf_program__attach(prog);
+	if (!*link)
+		return -errno;
+	unlink(path);
+	return bpf_link__pin(*link, path);
+}
+
 static int watch_states(struct loader *l)
 {
-	_cleanup_free_ char *path = xasprintf("%s/links/set_state", l->bpf_dir);
-	uint32_t index = WEIR_COUNTER_STATES_WATCHED;
-	uint64_t one = 1;
 	int err;
 
 	if (l->set_state)
 		return 0;
-	l->set_state = bpf_program__attach(l->skel->progs.weir_set_state);
-	if (!l->set_state)
-		return -errno;
-	unlink(path);
-	err = bpf_link__pin(l->set_state, path);
-	if (!err && bpf_map_update_elem(bpf_map__fd(l->skel->maps.weir_counters), &index, &one,
-					BPF_ANY) < 0)
-		err = -errno;
+	err = attach_tracepoint(l, l->skel->progs.weir_set_state, "set_state", &l->set_state);
+	return err ?: write_counter(l, WEIR_COUNTER_STATES_WATCHED, 1);
+}
+
+/* Nothing of an earlier agent's figures remains: who asks for them again, begins at nothing. */
+static int forget_udp(const struct loader *l)
+{
+	_cleanup_free_ char *dropped = xasprintf("%s/links/udp_dropped", l->bpf_dir);
+	struct bpf_map *map;
+
+	unlink(dropped);
+	bpf_object__for_each_map (map, l->skel->obj)
+		if (!strncmp(bpf_map__name(map), udp_maps, strlen(udp_maps)))
+			unlink(bpf_map__pin_path(map));
+	return write_counter(l, WEIR_COUNTER_UDP_FLOWS, 0);
+}
+
+static int attach_optional(struct loader *l, char **ret_error)
+{
+	int err = write_counter(l, WEIR_COUNTER_TLS_ASKED, l->options.tls);
+
+	if (!err && l->options.udp)
+		err = attach_tracepoint(l, l->skel->progs.weir_udp_dropped, "udp_dropped",
+					&l->udp_dropped);
+	else if (!err)
+		err = forget_udp(l);
+	if (err)
+		*ret_error = xasprintf("cannot attach what was asked for: %s", strerror(-err));
 	return err;
 }
 
@@ -360,13 +431,14 @@ int loader_open(const struct loader_options *options, struct loader **ret, char 
 	struct loader *l = xcalloc(1, sizeof(*l));
 	int err;
 
+	l->options = *options;
 	l->bpf_dir = xstrdup(options->bpf_dir);
 	l->lock_fd = l->cgroup_fd = -1;
 	err = prepare_dir(l, ret_error);
 	if (!err)
 		err = lock_dir(l, ret_error);
 	if (!err)
-		err = load(l, options, ret_error);
+		err = load(l, ret_error);
 	if (err) {
 		loader_free(l);
 		return err;
@@ -379,39 +451,8 @@ int loader_attach(struct loader *l, const char *cgroup_root, char **ret_error)
 {
 	int err = attach_hooks(l, cgroup_root, ret_error);
 
+	err = err ?: attach_optional(l, ret_error);
 	return err ?: attach_iterators(l, ret_error);
-}
-
-static int watch_tls(struct loader *l, const char *name, struct bpf_program *prog, bool on)
-{
-	_cleanup_free_ char *path = xasprintf("%s/links/%s", l->bpf_dir, name);
-	struct bpf_link *link = open_link(path, prog, cgroup_id(l->cgroup_fd));
-	int err = 0;
-
-	if (!link && on) {
-		link = bpf_program__attach_cgroup(prog, l->cgroup_fd);
-		err = link ? bpf_link__pin(link, path) : -errno;
-	} else if (link && !on) {
-		bpf_link__detach(link);
-		err = bpf_link__unpin(link);
-	}
-	bpf_link__destroy(link); /* the pin holds it */
-	return err;
-}
-
-int loader_watch_tls(struct loader *l, bool on, char **ret_error)
-{
-	uint32_t index = WEIR_COUNTER_TLS_ASKED;
-	uint64_t value = on;
-	int err = watch_tls(l, "tls_in", l->skel->progs.weir_tls_in, on);
-
-	err = err ?: watch_tls(l, "tls_out", l->skel->progs.weir_tls_out, on);
-	if (!err && bpf_map_update_elem(bpf_map__fd(l->skel->maps.weir_counters), &index, &value,
-					BPF_ANY) < 0)
-		err = -errno;
-	if (err)
-		*ret_error = xasprintf("--metrics.tls: %s", strerror(-err));
-	return err;
 }
 
 /* Gives up the handles; what is pinned stays attached. */
@@ -422,6 +463,7 @@ void loader_free(struct loader *l)
 	bpf_link__destroy(l->fold);
 	bpf_link__destroy(l->adopt);
 	bpf_link__destroy(l->set_state);
+	bpf_link__destroy(l->udp_dropped);
 	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
 		bpf_link__destroy(l->links[i]);
 	weir_bpf__destroy(l->skel);
@@ -439,8 +481,7 @@ int loader_map(const struct loader *l, const char *name)
 	return fd >= 0 ? fd : -ENOENT;
 }
 
-/* Not the compiler's: weir_bpf.rodata. */
-static bool is_ours(const struct bpf_map *map)
+bool loader_owns(const struct bpf_map *map)
 {
 	return !strncmp(bpf_map__name(map), "weir_", 5) && !strchr(bpf_map__name(map), '.');
 }
@@ -451,7 +492,7 @@ void loader_each_map(const struct loader *l, void (*fn)(const char *name, int fd
 	struct bpf_map *map;
 
 	bpf_object__for_each_map (map, l->skel->obj)
-		if (is_ours(map) && bpf_map__fd(map) >= 0)
+		if (loader_owns(map) && bpf_map__fd(map) >= 0)
 			fn(bpf_map__name(map), bpf_map__fd(map), ctx);
 }
 
@@ -468,7 +509,8 @@ void loader_each_hook(const struct loader *l,
 		      void (*fn)(const char *name, bool attached, void *ctx), void *ctx)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
-		fn(hooks[i].name, hook_attached(l, i), ctx);
+		if (is_wanted(l, i))
+			fn(hooks[i].name, hook_attached(l, i), ctx);
 }
 
 int loader_repair(struct loader *l)
@@ -478,7 +520,7 @@ int loader_repair(struct loader *l)
 	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
 		int err;
 
-		if (hook_attached(l, i))
+		if (!is_wanted(l, i) || hook_attached(l, i))
 			continue;
 		bpf_link__destroy(l->links[i]);
 		l->links[i] = NULL;
@@ -526,155 +568,4 @@ static int adopt_here(void *ctx)
 int loader_adopt(struct loader *l, int netns_fd)
 {
 	return netns_call(netns_fd, adopt_here, l);
-}
-
-static char *netns_path(const struct loader *l, uint64_t cookie)
-{
-	return xasprintf("%s/netns/%llu", l->bpf_dir, (unsigned long long)cookie);
-}
-
-/* Loads sk_lookup for one namespace, on the maps that the main object has open. */
-static int load_netns(const struct loader *l, uint64_t cookie, struct netns_bpf **ret)
-{
-	struct netns_bpf *skel = netns_bpf__open();
-	struct bpf_map *map;
-	int err = skel ? 0 : -errno;
-
-	if (err)
-		return err;
-	skel->rodata->netns_cookie = cookie;
-	bpf_object__for_each_map (map, skel->obj) {
-		int fd = bpf_object__find_map_fd_by_name(l->skel->obj, bpf_map__name(map));
-
-		if (strncmp(bpf_map__name(map), "weir_", 5))
-			continue; /* its own .rodata */
-		if (fd < 0) {
-			bpf_map__set_autocreate(map, false);
-			continue;
-		}
-		bpf_map__set_pin_path(map, NULL);
-		err = err ?: bpf_map__reuse_fd(map, fd);
-	}
-	err = err ?: netns_bpf__load(skel);
-	if (err)
-		netns_bpf__destroy(skel);
-	else
-		*ret = skel;
-	return err;
-}
-
-static bool link_alive(struct bpf_link *link)
-{
-	struct bpf_link_info info = { 0 };
-	__u32 len = sizeof(info);
-
-	return bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &len) == 0 && info.netns.netns_ino;
-}
-
-static bool is_fresh(const struct loader *l, uint64_t cookie)
-{
-	for (size_t i = 0; i < l->n_fresh; i++)
-		if (l->fresh[i] == cookie)
-			return true;
-	return false;
-}
-
-static void set_fresh(struct loader *l, uint64_t cookie, bool fresh)
-{
-	for (size_t i = 0; i < l->n_fresh; i++) {
-		if (l->fresh[i] != cookie)
-			continue;
-		l->fresh[i] = l->fresh[--l->n_fresh];
-		break;
-	}
-	if (!fresh)
-		return;
-	l->fresh = xrealloc(l->fresh, (l->n_fresh + 1) * sizeof(*l->fresh));
-	l->fresh[l->n_fresh++] = cookie;
-}
-
-static int attach_new(const char *path, struct bpf_program *prog, int netns_fd)
-{
-	struct bpf_link *link = bpf_program__attach_netns(prog, netns_fd);
-	int err = link ? 0 : -errno;
-
-	if (link) {
-		err = bpf_link__pin(link, path);
-		bpf_link__destroy(link);
-	}
-	return err;
-}
-
-int loader_attach_netns(struct loader *l, int netns_fd, uint64_t cookie)
-{
-	_cleanup_free_ char *path = netns_path(l, cookie);
-	struct bpf_link *link = bpf_link__open(path);
-	struct netns_bpf *skel = NULL;
-	int err;
-
-	if (link && is_fresh(l, cookie) && link_alive(link)) {
-		bpf_link__destroy(link);
-		return 0;
-	}
-	err = load_netns(l, cookie, &skel);
-	if (!err && link && bpf_link__update_program(link, skel->progs.weir_lookup) < 0) {
-		unlink(path); /* its network namespace is gone */
-		err = attach_new(path, skel->progs.weir_lookup, netns_fd);
-	} else if (!err && !link) {
-		err = attach_new(path, skel->progs.weir_lookup, netns_fd);
-	}
-	if (link)
-		bpf_link__destroy(link);
-	netns_bpf__destroy(skel);
-	if (!err)
-		set_fresh(l, cookie, true);
-	return err;
-}
-
-int loader_detach_netns(struct loader *l, uint64_t cookie)
-{
-	_cleanup_free_ char *path = netns_path(l, cookie);
-	struct bpf_link *link = bpf_link__open(path);
-
-	set_fresh(l, cookie, false);
-	if (!link)
-		return -ENOENT;
-	bpf_link__detach(link);
-	unlink(path);
-	bpf_link__destroy(link);
-	return 0;
-}
-
-bool loader_netns_alive(const struct loader *l, uint64_t cookie)
-{
-	_cleanup_free_ char *path = netns_path(l, cookie);
-	struct bpf_link *link = bpf_link__open(path);
-	bool alive = link && link_alive(link);
-
-	if (link)
-		bpf_link__destroy(link);
-	return alive;
-}
-
-int loader_list_netns(const struct loader *l, uint64_t **ret, size_t *ret_n)
-{
-	_cleanup_free_ char *path = xasprintf("%s/netns", l->bpf_dir);
-	_cleanup_closedir_ DIR *dir = opendir(path);
-	uint64_t *list = NULL;
-	size_t n = 0;
-
-	if (!dir)
-		return -errno;
-	for (struct dirent *e; (e = readdir(dir));) {
-		char *end;
-		uint64_t cookie = strtoull(e->d_name, &end, 10);
-
-		if (end == e->d_name || *end)
-			continue;
-		list = xrealloc(list, (n + 1) * sizeof(*list));
-		list[n++] = cookie;
-	}
-	*ret = list;
-	*ret_n = n;
-	return 0;
 }

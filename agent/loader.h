@@ -22,6 +22,8 @@ struct loader_options {
 	const char *bpf_dir;
 	uint32_t max_flows; /* how many flows the hooks may make; 0: the default */
 	bool pod_local; /* count what stays within a pod */
+	bool tls; /* look at the first payload of each connection */
+	bool udp; /* count datagrams */
 	bool traits; /* weir_traits is wanted; one that is pinned is used anyhow */
 };
 
@@ -34,8 +36,6 @@ struct loader_options {
 int loader_open(const struct loader_options *options, struct loader **ret, char **ret_error);
 /* Attaches at the pods' cgroup, all hooks or none. */
 int loader_attach(struct loader *loader, const char *cgroup_root, char **ret_error);
-/* Has the first payload of each connection looked at, or no longer. After loader_attach(). */
-int loader_watch_tls(struct loader *loader, bool on, char **ret_error);
 /* Attaches again what somebody else has detached; how many hooks that were, or -errno. */
 int loader_repair(struct loader *loader);
 void loader_free(struct loader *loader);

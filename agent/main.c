@@ -318,6 +318,8 @@ static int open_loader(struct agent *agent, char **ret_error)
 	const struct agent_options *o = &agent->options;
 	struct loader_options loader = { .bpf_dir = o->bpf_dir,
 					 .max_flows = o->max_flows,
+					 .tls = o->tls,
+					 .udp = o->udp,
 					 .pod_local = o->pod_local,
 					 .traits = o->pod_label || o->istio };
 
@@ -378,8 +380,6 @@ static int start(struct agent *agent, char **ret_error)
 		captured_open(&agent->captured, agent->options.state_dir, agent->options.run_dir);
 	if (!err) /* last: whatever fails before leaves nothing attached */
 		err = loader_attach(agent->loader, agent->cgroup_root, ret_error);
-	if (!err)
-		err = loader_watch_tls(agent->loader, agent->options.tls, ret_error);
 	return err;
 }
 

@@ -142,6 +142,7 @@ void metrics_init(struct agent *agent)
 		(struct snapshot_istio){ agent->options.cluster_name, agent->options.network_name };
 	agent->exporter = (struct exporter_source){
 		.flows = loader_map(l, "weir_flows"),
+		.udp_flows = loader_map(l, "weir_udp_flows"),
 		.names = loader_map(l, "weir_names"),
 		.traits = loader_map(l, "weir_traits"),
 		.verdicts = loader_map(l, "weir_verdicts"),

@@ -35,6 +35,7 @@ enum {
 	OPT_WEB_CONFIG,
 	OPT_MAX_FLOWS,
 	OPT_TLS,
+	OPT_UDP,
 	OPT_POD_LOCAL,
 	OPT_POD_LABEL,
 	OPT_ISTIO,
@@ -82,6 +83,8 @@ static const struct argp_option options[] = {
 	  "tell TLS from plaintext by the first bytes of a connection; costs something at each "
 	  "packet",
 	  0 },
+	{ "metrics.udp", OPT_UDP, NULL, 0,
+	  "count datagrams as well; costs something at each packet", 0 },
 	{ "metrics.pod-local", OPT_POD_LOCAL, NULL, 0,
 	  "count connections within a pod as well, where they are dialled", 0 },
 	{ "metrics.pod-label", OPT_POD_LABEL, NULL, 0, "a series for each pod of a workload", 0 },
@@ -180,6 +183,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_TLS:
 		o->tls = true;
+		break;
+	case OPT_UDP:
+		o->udp = true;
 		break;
 	case OPT_POD_LOCAL:
 		o->pod_local = true;

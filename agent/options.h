@@ -25,6 +25,7 @@ struct agent_options {
 	const char *web_config;
 	bool tls; /* tell TLS from plaintext */
 	bool istio; /* Istio's own metrics as well */
+	bool udp; /* count datagrams */
 	bool pod_local; /* count what stays within a pod */
 	bool pod_label; /* a series for each pod of a workload */
 	const char *cluster_name; /* in Istio's metrics */

@@ -20,6 +20,13 @@ static void add_id(struct desired *ids, uint32_t id)
 	desired_add(ids, &id, NULL);
 }
 
+static void add_key(struct desired *ids, const struct weir_flow_key *key)
+{
+	add_id(ids, key->workload);
+	add_id(ids, key->peer);
+	add_id(ids, key->service);
+}
+
 /* Workloads that have a pod on this node: in the kernel's tables, or about to be. */
 static int list_present(const struct loader *l, struct names *names, const struct reconciler *r,
 			struct desired *ids)
@@ -80,6 +87,12 @@ static struct figures figures_of(const struct snapshot *s, uint32_t workload)
 		f.open = f.open || flow->value.opened != flow->value.closed;
 		f.print += fingerprint(flow, sizeof(*flow));
 	}
+	for (size_t i = 0; i < s->n_udp_flows; i++) {
+		if (s->udp_flows[i].key.workload != workload)
+			continue;
+		f.any = true;
+		f.print += fingerprint(&s->udp_flows[i], sizeof(s->udp_flows[i]));
+	}
 	for (size_t i = 0; i < s->n_verdicts; i++) {
 		if (s->verdicts[i].key.workload != workload)
 			continue;
@@ -102,7 +115,7 @@ static bool forget(int fd, const void *key, const void *scraped, size_t size)
 }
 
 /* The hooks count what they add; they do so at any moment, so this must be one atomic step. */
-static void uncount_flows(const struct loader *l, uint64_t n)
+static void uncount_flows(const struct loader *l, enum weir_counter counter, uint64_t n)
 {
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
 	uint64_t *counters = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -110,29 +123,38 @@ static void uncount_flows(const struct loader *l, uint64_t n)
 
 	if (counters == MAP_FAILED)
 		return;
-	__atomic_fetch_sub(&counters[WEIR_COUNTER_FLOWS], n, __ATOMIC_RELAXED);
+	__atomic_fetch_sub(&counters[counter], n, __ATOMIC_RELAXED);
 	munmap(counters, size);
+}
+
+/* A flow that is as it was scraped is deleted; 1 when that frees a place of those that are counted.
+ */
+static uint64_t forget_flow(int fd, const struct weir_flow_key *key, const void *scraped,
+			    size_t size)
+{
+	return forget(fd, key, scraped, size) && key->peer != WEIR_ID_OTHER;
 }
 
 static void free_workload(const struct loader *l, const struct snapshot *s, uint32_t workload)
 {
-	uint64_t made = 0;
+	int flows = loader_map(l, "weir_flows"), udp_flows = loader_map(l, "weir_udp_flows");
+	uint64_t freed = 0, udp_freed = 0;
 
-	for (size_t i = 0; i < s->n_flows; i++) {
-		const struct snapshot_flow *flow = &s->flows[i];
-
-		if (flow->key.workload != workload)
-			continue;
-		if (forget(loader_map(l, "weir_flows"), &flow->key, &flow->value,
-			   sizeof(flow->value)) &&
-		    flow->key.peer != WEIR_ID_OTHER)
-			made++;
-	}
+	for (size_t i = 0; i < s->n_flows; i++)
+		if (s->flows[i].key.workload == workload)
+			freed += forget_flow(flows, &s->flows[i].key, &s->flows[i].value,
+					     sizeof(s->flows[i].value));
+	for (size_t i = 0; i < s->n_udp_flows; i++)
+		if (s->udp_flows[i].key.workload == workload)
+			udp_freed +=
+				forget_flow(udp_flows, &s->udp_flows[i].key, &s->udp_flows[i].value,
+					    sizeof(s->udp_flows[i].value));
 	for (size_t i = 0; i < s->n_verdicts; i++)
 		if (s->verdicts[i].key.workload == workload)
 			forget(loader_map(l, "weir_verdicts"), &s->verdicts[i].key,
 			       &s->verdicts[i].count, sizeof(s->verdicts[i].count));
-	uncount_flows(l, made);
+	uncount_flows(l, WEIR_COUNTER_FLOWS, freed);
+	uncount_flows(l, WEIR_COUNTER_UDP_FLOWS, udp_freed);
 	apply_unreserve(l, workload);
 }
 
@@ -141,6 +163,8 @@ static void list_scraped(const struct snapshot *s, struct desired *ids)
 {
 	for (size_t i = 0; i < s->n_flows; i++)
 		add_id(ids, s->flows[i].key.workload);
+	for (size_t i = 0; i < s->n_udp_flows; i++)
+		add_id(ids, s->udp_flows[i].key.workload);
 	for (size_t i = 0; i < s->n_verdicts; i++)
 		add_id(ids, s->verdicts[i].key.workload);
 }
@@ -210,11 +234,10 @@ static void sweep_names(const struct loader *l, struct names *names, struct iden
 		add_id(used, peer.workload);
 		add_id(used, peer.service);
 	}
-	for (size_t i = 0; i < s->n_flows; i++) {
-		add_id(used, s->flows[i].key.workload);
-		add_id(used, s->flows[i].key.peer);
-		add_id(used, s->flows[i].key.service);
-	}
+	for (size_t i = 0; i < s->n_flows; i++)
+		add_key(used, &s->flows[i].key);
+	for (size_t i = 0; i < s->n_udp_flows; i++)
+		add_key(used, &s->udp_flows[i].key);
 	for (size_t i = 0; i < s->n_verdicts; i++)
 		add_id(used, s->verdicts[i].key.workload);
 	names_sweep(names, RETIRE_SCRAPES, is_used, used, free_name, &freeing);

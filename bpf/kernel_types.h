@@ -11,6 +11,7 @@
 #define AF_INET		2
 #define AF_INET6	10
 #define SOCK_STREAM	1
+#define SOCK_DGRAM	2
 #define SOL_SOCKET	1
 #define SO_ERROR	4
 #define SOL_IP		0
@@ -138,6 +139,18 @@ struct tcp_sock {
 	__u8 is_mptcp : 1;
 };
 
+struct sk_buff {
+	unsigned int len;
+	unsigned int end; /* offset from head: NET_SKBUFF_DATA_USES_OFFSET, on all of 64 bits */
+	unsigned char *head;
+	__u16 transport_header; /* offsets from head */
+	__u16 network_header;
+};
+
+struct skb_shared_info {
+	unsigned int gso_type;
+};
+
 struct bpf_iter_meta;
 struct bpf_map;
 
@@ -154,5 +167,12 @@ struct bpf_iter__tcp {
 };
 
 #pragma clang attribute pop
+
+/* Since 5.17; the numbers are the running kernel's (bpf_core_enum_value). */
+enum skb_drop_reason {
+	SKB_DROP_REASON_SOCKET_FILTER,
+	SKB_DROP_REASON_SOCKET_RCVBUFF,
+	SKB_DROP_REASON_PROTO_MEM,
+};
 
 #endif

@@ -23,6 +23,9 @@ struct weir_counters_map weir_counters SEC(".maps");
 struct weir_listeners_map weir_listeners SEC(".maps");
 struct weir_conns_map weir_conns SEC(".maps");
 struct weir_asked_map weir_asked SEC(".maps");
+struct weir_udp_flows_map weir_udp_flows SEC(".maps");
+struct weir_udp_socks_map weir_udp_socks SEC(".maps");
+struct weir_udp_last_map weir_udp_last SEC(".maps");
 
 const volatile __u32 weir_pod_local = 0;
 

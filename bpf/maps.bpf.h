@@ -11,6 +11,7 @@
 
 #include "maps/asked.h"
 #include "maps/conn.h"
+#include "maps/datagram.h"
 #include "maps/flow.h"
 #include "maps/link.h"
 #include "maps/origdst.h"
@@ -107,5 +108,26 @@ struct weir_asked_map {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 };
 extern struct weir_asked_map weir_asked SEC(".maps");
+
+WEIR_HASH(weir_udp_flows, struct weir_flow_key, struct weir_udp_flow, WEIR_FLOWS_MAX,
+	  BPF_F_NO_PREALLOC);
+
+struct weir_udp_socks_map {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__type(key, int);
+	__type(value, struct weir_udp_sock);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+};
+extern struct weir_udp_socks_map weir_udp_socks SEC(".maps");
+
+struct weir_udp_last_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct weir_udp_last);
+	__uint(max_entries, 1);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+};
+extern struct weir_udp_last_map weir_udp_last SEC(".maps");
 
 #endif

@@ -84,13 +84,13 @@ static __always_inline int look(struct __sk_buff *skb)
 	return PASS;
 }
 
-SEC("cgroup_skb/ingress")
+SEC("?cgroup_skb/ingress")
 int weir_tls_in(struct __sk_buff *skb)
 {
 	return look(skb);
 }
 
-SEC("cgroup_skb/egress")
+SEC("?cgroup_skb/egress")
 int weir_tls_out(struct __sk_buff *skb)
 {
 	return look(skb);

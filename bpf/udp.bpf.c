@@ -186,21 +186,11 @@ int weir_sendmsg6(struct bpf_sock_addr *ctx)
 	return send(ctx, AF_INET6);
 }
 
-/* Who is the answer from that came from the proxy? 0: not from it, or nobody knows any more. */
-static __always_inline const struct weir_addr *asked_server(struct weir_asked *asked,
-							    const struct weir_addr *from)
+/* The proxy's responder is at loopback, and answers from there or as a number. */
+static __always_inline int is_proxys(const struct weir_addr *from)
 {
-	int number = weir_asked_from_addr(from);
-
-	if (number >= 0)
-		return weir_asked_knows(asked, number)
-			       ? &asked->servers[number % WEIR_ASKED_SERVERS]
-			       : 0;
-	if (!(asked->flags & WEIR_ASKED_PLAIN) ||
-	    weir_addr_is_v4(&asked->plain) != weir_addr_is_v4(from) ||
-	    !(weir_addr_is_v4_loop(from, 1) || weir_addr_is_v6_low(from, 1)))
-		return 0;
-	return &asked->plain;
+	return weir_asked_from_addr(from) >= 0 || weir_addr_is_v4_loop(from, 1) ||
+	       weir_addr_is_v6_low(from, 1);
 }
 
 static __always_inline int receive(struct bpf_sock_addr *ctx, int family)
@@ -212,12 +202,12 @@ static __always_inline int receive(struct bpf_sock_addr *ctx, int family)
 	if (ctx->protocol != IPPROTO_UDP)
 		return 1;
 	user_addr(ctx, family, &from);
-	if (!weir_addr_is_loopback(&from) && weir_asked_from_addr(&from) < 0)
+	if (!is_proxys(&from))
 		return 1;
 	asked = dns_asked(ctx->sk);
 	if (!asked || ctx->user_port != bpf_htons(asked->proxy_port))
 		return 1;
-	server = asked_server(asked, &from);
+	server = weir_asked_server(asked, &from);
 	if (server)
 		sockaddr_set_destination(ctx, family, server, WEIR_DNS_PORT);
 	return 1;

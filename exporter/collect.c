@@ -15,6 +15,9 @@
 _Static_assert(sizeof(struct snapshot_flow) ==
 		       sizeof(struct weir_flow_key) + sizeof(struct weir_flow),
 	       "padding between key and value");
+_Static_assert(sizeof(struct snapshot_udp_flow) ==
+		       sizeof(struct weir_flow_key) + sizeof(struct weir_udp_flow),
+	       "padding between key and value");
 _Static_assert(sizeof(struct snapshot_verdict) ==
 		       sizeof(struct weir_verdict_key) + sizeof(uint64_t),
 	       "padding between key and value");
@@ -34,12 +37,17 @@ static double seconds_now(void)
 static void drop_unused(struct snapshot *s)
 {
 	static const struct weir_flow zero;
-	size_t n = 0;
+	static const struct weir_udp_flow udp_zero;
+	size_t n = 0, n_udp = 0;
 
 	for (size_t i = 0; i < s->n_flows; i++)
 		if (memcmp(&s->flows[i].value, &zero, sizeof(zero)))
 			s->flows[n++] = s->flows[i];
+	for (size_t i = 0; i < s->n_udp_flows; i++)
+		if (memcmp(&s->udp_flows[i].value, &udp_zero, sizeof(udp_zero)))
+			s->udp_flows[n_udp++] = s->udp_flows[i];
 	s->n_flows = n;
+	s->n_udp_flows = n_udp;
 }
 
 static int read_flows(int fd, struct snapshot *s)
@@ -54,8 +62,21 @@ static int read_flows(int fd, struct snapshot *s)
 	if (err)
 		return err;
 	s->flows = entries;
-	drop_unused(s);
 	return 0;
+}
+
+static int read_udp_flows(int fd, struct snapshot *s)
+{
+	void *entries;
+	int err;
+
+	if (fd < 0)
+		return 0;
+	err = map_read(fd, sizeof(struct weir_flow_key), sizeof(struct weir_udp_flow), &entries,
+		       &s->n_udp_flows);
+	if (!err)
+		s->udp_flows = entries;
+	return err;
 }
 
 static int read_verdicts(int fd, struct snapshot *s)
@@ -90,17 +111,24 @@ static int compare_ids(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static size_t add_ids(const struct weir_flow_key *key, uint32_t ids[3])
+{
+	ids[0] = key->workload;
+	ids[1] = key->peer;
+	ids[2] = key->service;
+	return 3;
+}
+
 /* Every id that the snapshot speaks of, sorted, some of them often. */
 static size_t list_ids(const struct snapshot *s, uint32_t **ret_ids)
 {
-	uint32_t *ids = xcalloc(s->n_flows * 3 + s->n_verdicts, sizeof(*ids));
+	uint32_t *ids = xcalloc((s->n_flows + s->n_udp_flows) * 3 + s->n_verdicts, sizeof(*ids));
 	size_t n = 0;
 
-	for (size_t i = 0; i < s->n_flows; i++) {
-		ids[n++] = s->flows[i].key.workload;
-		ids[n++] = s->flows[i].key.peer;
-		ids[n++] = s->flows[i].key.service;
-	}
+	for (size_t i = 0; i < s->n_flows; i++)
+		n += add_ids(&s->flows[i].key, ids + n);
+	for (size_t i = 0; i < s->n_udp_flows; i++)
+		n += add_ids(&s->udp_flows[i].key, ids + n);
 	for (size_t i = 0; i < s->n_verdicts; i++)
 		ids[n++] = s->verdicts[i].key.workload;
 	qsort(ids, n, sizeof(*ids), compare_ids);
@@ -170,7 +198,11 @@ static int read_maps(const struct exporter_source *source, struct snapshot *s)
 
 	err = read_flows(source->flows, s);
 	if (!err)
-		err = read_verdicts(source->verdicts, s);
+		err = read_udp_flows(source->udp_flows, s);
+	if (err)
+		return err;
+	drop_unused(s);
+	err = read_verdicts(source->verdicts, s);
 	if (!err)
 		err = read_counters(source->counters, s);
 	if (!err)
@@ -292,6 +324,7 @@ void snapshot_free(struct snapshot *s)
 		free(s->names[i].traits);
 	free(s->served);
 	free(s->flows);
+	free(s->udp_flows);
 	free(s->verdicts);
 	free(s->names);
 	free(s->pods);

@@ -29,6 +29,7 @@ typedef void (*exporter_kubernetes_fn)(void *arg, const struct snapshot_kubernet
 /* Where a scrape reads. File descriptors are borrowed, -1: there is none; callbacks may be NULL. */
 struct exporter_source {
 	int flows; /* weir_flows */
+	int udp_flows; /* weir_udp_flows */
 	int names; /* weir_names */
 	int traits; /* weir_traits */
 	int verdicts; /* weir_verdicts */

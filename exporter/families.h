@@ -24,6 +24,11 @@ enum column {
 	COLUMN_RETRANSMITTED,
 	COLUMN_OPEN,
 
+	COLUMN_SENT_DATAGRAMS = 2, /* UDP, LEG_UDP, with SENT and RECEIVED */
+	COLUMN_RECEIVED_DATAGRAMS,
+	COLUMN_DROPPED,
+	COLUMN_DROPPED_DATAGRAMS,
+
 	COLUMN_ERRORS_NOW = 0, /* POD_INPUTS */
 	COLUMN_WARNINGS,
 
@@ -35,6 +40,7 @@ enum column {
 	COLUMN_UNTRACKED = 0, /* LOSSES */
 	COLUMN_EVENTS_LOST,
 	COLUMN_OVERFLOW,
+	COLUMN_UDP_OVERFLOW,
 
 	COLUMN_UP = 0, /* KUBERNETES */
 	COLUMN_OBJECTS,
@@ -60,7 +66,7 @@ static inline uint64_t flow_opened(const struct weir_flow *flow)
 	return flow->opened > flow->closed ? flow->opened : flow->closed;
 }
 
-/* Fills the tables of workloads' and proxies' connections (flows.c). */
+/* Fills the tables of workloads' and proxies' connections and datagrams (flows.c). */
 void fill_flows(const struct snapshot *s, struct series_table tables[TABLE_MAX]);
 
 /* Fills Istio's own metrics, if they are wanted (istio.c). */

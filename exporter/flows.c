@@ -113,6 +113,21 @@ static void fill_times(const struct snapshot *s, const struct weir_flow_key *key
 		to[COLUMN_BUCKETS + i].count = times->count[i];
 }
 
+static void fill_datagrams(const struct snapshot *s, const struct snapshot_udp_flow *flow,
+			   struct series_table *table)
+{
+	struct buf labels = flow_labels(s, &flow->key);
+	const struct weir_udp_flow *from = &flow->value;
+	union value *to = series_add(table, &labels)->values;
+
+	to[COLUMN_SENT].count = from->sent;
+	to[COLUMN_RECEIVED].count = from->received;
+	to[COLUMN_SENT_DATAGRAMS].count = from->sent_datagrams;
+	to[COLUMN_RECEIVED_DATAGRAMS].count = from->received_datagrams;
+	to[COLUMN_DROPPED].count = from->dropped;
+	to[COLUMN_DROPPED_DATAGRAMS].count = from->dropped_datagrams;
+}
+
 void fill_flows(const struct snapshot *s, struct series_table tables[TABLE_MAX])
 {
 	for (size_t i = 0; i < s->n_flows; i++) {
@@ -125,5 +140,10 @@ void fill_flows(const struct snapshot *s, struct series_table tables[TABLE_MAX])
 		fill_tls(s, flow, &tables[to->tls]);
 		fill_times(s, &flow->key, &flow->value.connect, &tables[to->connect]);
 		fill_times(s, &flow->key, &flow->value.rtt, &tables[to->rtt]);
+	}
+	for (size_t i = 0; i < s->n_udp_flows; i++) {
+		const struct snapshot_udp_flow *flow = &s->udp_flows[i];
+
+		fill_datagrams(s, flow, &tables[is_leg(&flow->key) ? TABLE_LEG_UDP : TABLE_UDP]);
 	}
 }

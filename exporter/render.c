@@ -106,6 +106,7 @@ static void fill_kernel(const struct snapshot *s, struct series_table *tables)
 	v = series_add(&tables[TABLE_LOSSES], &labels)->values;
 	v[COLUMN_UNTRACKED].count = lost[WEIR_COUNTER_UNTRACKED_SOCKETS];
 	v[COLUMN_OVERFLOW].count = lost[WEIR_COUNTER_FLOW_OVERFLOW];
+	v[COLUMN_UDP_OVERFLOW].count = lost[WEIR_COUNTER_UDP_OVERFLOW];
 	v[COLUMN_EVENTS_LOST].count = lost[WEIR_COUNTER_ORIGDST_LOST] +
 				      lost[WEIR_COUNTER_LISTENER_LOST] +
 				      lost[WEIR_COUNTER_VERDICT_LOST];

@@ -10,11 +10,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "maps/datagram.h"
 #include "maps/flow.h"
 
 struct snapshot_flow {
 	struct weir_flow_key key;
 	struct weir_flow value;
+};
+
+struct snapshot_udp_flow {
+	struct weir_flow_key key;
+	struct weir_udp_flow value;
 };
 
 struct snapshot_verdict {
@@ -74,6 +80,8 @@ struct snapshot {
 	/* By flow, if istio: the Service that its destination serves at its port, or NULL; the
 	 * agent's, until it goes on. */
 	const struct weir_name **served;
+	struct snapshot_udp_flow *udp_flows; /* every key once */
+	size_t n_udp_flows;
 	struct snapshot_verdict *verdicts;
 	size_t n_verdicts;
 	struct snapshot_name *names; /* sorted by id; one that is missing reads "unknown" */

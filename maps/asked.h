@@ -70,4 +70,23 @@ WEIR_INLINE int weir_asked_knows(const struct weir_asked *asked, int number)
 	       (__u32)number + WEIR_ASKED_SERVERS >= asked->next;
 }
 
+/*
+ * The server behind an address that a query bears as its source, or an answer from the proxy: the
+ * one of its number, else the plain one. 0: none that the socket remembers.
+ */
+WEIR_INLINE const struct weir_addr *weir_asked_server(const struct weir_asked *asked,
+						      const struct weir_addr *addr)
+{
+	int number = weir_asked_from_addr(addr);
+
+	if (number >= 0)
+		return weir_asked_knows(asked, number)
+			       ? &asked->servers[number % WEIR_ASKED_SERVERS]
+			       : 0;
+	if (!(asked->flags & WEIR_ASKED_PLAIN) ||
+	    weir_addr_is_v4(&asked->plain) != weir_addr_is_v4(addr))
+		return 0;
+	return &asked->plain;
+}
+
 #endif

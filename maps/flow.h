@@ -174,7 +174,9 @@ _Static_assert(sizeof(struct weir_verdict_key) == 16, "ABI");
 	X(8, FLOWS_LIMIT) /* no loss: how many FLOWS there may be */                        \
 	X(9, STATES_WATCHED) /* no loss: 1 while weir_set_state is attached */              \
 	X(10, UNWATCHED) /* connections found while it was needed and was not */            \
-	X(11, TLS_ASKED) /* no loss: 1 while first payloads are looked at */
+	X(11, TLS_ASKED) /* no loss: 1 while first payloads are looked at */                \
+	X(12, UDP_FLOWS) /* no loss: entries of weir_udp_flows that the hooks made */       \
+	X(13, UDP_OVERFLOW) /* datagrams folded into "other" */
 
 /* Entries of weir_counters: room for more of them, so that an upgrade keeps the map. */
 #define WEIR_COUNTERS_ROOM 32
@@ -183,7 +185,7 @@ enum weir_counter {
 #define X(number, NAME) WEIR_COUNTER_##NAME = number,
 	WEIR_COUNTERS(X)
 #undef X
-		WEIR_COUNTER_MAX = 12
+		WEIR_COUNTER_MAX = 14
 };
 
 #endif

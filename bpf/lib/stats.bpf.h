@@ -5,13 +5,18 @@
 
 #include "bpf/maps.bpf.h"
 
-static __always_inline void stats_count(enum weir_counter counter)
+static __always_inline void stats_add(enum weir_counter counter, __u64 number)
 {
 	__u32 index = counter;
 	__u64 *value = bpf_map_lookup_elem(&weir_counters, &index);
 
 	if (value)
-		__sync_fetch_and_add(value, 1);
+		__sync_fetch_and_add(value, number);
+}
+
+static __always_inline void stats_count(enum weir_counter counter)
+{
+	stats_add(counter, 1);
 }
 
 static __always_inline __u64 stats_read(enum weir_counter counter)

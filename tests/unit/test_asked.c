@@ -63,12 +63,34 @@ static void test_memory(void **state)
 	assert_true(weir_asked_knows(&asked, 1));
 }
 
+static void test_server(void **state)
+{
+	struct weir_asked asked = { .next = 2, .flags = WEIR_ASKED_PLAIN };
+	struct weir_addr token, own;
+
+	(void)state;
+	assert_int_equal(inet_parse("10.96.0.10", asked.plain.ip), 0);
+	assert_int_equal(inet_parse("10.96.0.11", asked.servers[1].ip), 0);
+	assert_int_equal(inet_parse("10.244.0.5", own.ip), 0);
+	assert_ptr_equal(weir_asked_server(&asked, &own), &asked.plain);
+	weir_asked_to_addr(&token, 1, 0);
+	assert_ptr_equal(weir_asked_server(&asked, &token), &asked.servers[1]);
+	weir_asked_to_addr(&token, 2, 0); /* not asked yet */
+	assert_null(weir_asked_server(&asked, &token));
+	assert_int_equal(inet_parse("fd00::5", own.ip), 0); /* of the other family */
+	assert_null(weir_asked_server(&asked, &own));
+	asked.flags = 0;
+	assert_int_equal(inet_parse("10.244.0.5", own.ip), 0);
+	assert_null(weir_asked_server(&asked, &own));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_server),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
