@@ -101,6 +101,18 @@ static struct snapshot_flow cart_flows[] = {
 	  { .sent = 1100, .received = 2200, .opened = 4, .closed = 4 } },
 };
 
+static struct snapshot_udp_flow cart_udp_flows[] = {
+	{ { CART, REDIS, REDIS_SERVICE, 6379, WEIR_OUTBOUND, WEIR_VIA_PROXY },
+	  { .sent = 300,
+	    .received = 200,
+	    .sent_datagrams = 3,
+	    .received_datagrams = 2,
+	    .dropped = 100,
+	    .dropped_datagrams = 1 } },
+	{ { CART, REDIS, REDIS_SERVICE, 6379, WEIR_OUTBOUND, WEIR_VIA_LEG_NETWORK },
+	  { .sent = 40, .sent_datagrams = 4 } },
+};
+
 static struct snapshot_verdict verdicts[] = {
 	{ { CART, WEIR_INBOUND, WEIR_REFUSE, WEIR_REASON_PROXY_DOWN }, 1 },
 	{ { CART, WEIR_OUTBOUND, WEIR_REDIRECT, WEIR_REASON_ALL_INCLUDED }, 7 },
@@ -119,6 +131,8 @@ static struct snapshot_map maps[] = { { "weir_flows", 2, 65536 } };
 static const struct snapshot whole = {
 	.flows = cart_flows,
 	.n_flows = ARRAY_SIZE(cart_flows),
+	.udp_flows = cart_udp_flows,
+	.n_udp_flows = ARRAY_SIZE(cart_udp_flows),
 	.verdicts = verdicts,
 	.n_verdicts = ARRAY_SIZE(verdicts),
 	.pods = pods,
@@ -130,6 +144,7 @@ static const struct snapshot whole = {
 	.process = { 1.25, 1700000000.5, 20, 1024, 1 << 20, 1 << 19 },
 	.counters = { [WEIR_COUNTER_UNTRACKED_SOCKETS] = 1,
 		      [WEIR_COUNTER_FLOW_OVERFLOW] = 2,
+		      [WEIR_COUNTER_UDP_OVERFLOW] = 5,
 		      [WEIR_COUNTER_ORIGDST_LOST] = 3,
 		      [WEIR_COUNTER_LISTENER_LOST] = 4,
 		      [WEIR_COUNTER_VERDICT_LOST] = 5 },
@@ -169,6 +184,18 @@ static const char *const golden[] = {
 	"weir_proxy_tcp_connections_opened_total" CART_LEG "4\n",
 	"weir_proxy_tcp_connections_closed_total" CART_LEG "4\n",
 	"weir_proxy_tcp_retransmitted_segments_total" CART_LEG "0\n",
+	"weir_udp_sent_datagrams_total" CART_REDIS "3\n",
+	"weir_udp_sent_bytes_total" CART_REDIS "300\n",
+	"weir_udp_received_datagrams_total" CART_REDIS "2\n",
+	"weir_udp_received_bytes_total" CART_REDIS "200\n",
+	"weir_udp_dropped_datagrams_total" CART_REDIS "1\n",
+	"weir_udp_dropped_bytes_total" CART_REDIS "100\n",
+	"weir_proxy_udp_sent_datagrams_total" CART_LEG "4\n",
+	"weir_proxy_udp_sent_bytes_total" CART_LEG "40\n",
+	"weir_proxy_udp_received_datagrams_total" CART_LEG "0\n",
+	"weir_proxy_udp_received_bytes_total" CART_LEG "0\n",
+	"weir_proxy_udp_dropped_datagrams_total" CART_LEG "0\n",
+	"weir_proxy_udp_dropped_bytes_total" CART_LEG "0\n",
 	"weir_verdicts_total{namespace=\"shop\",workload=\"cart\",direction=\"inbound\","
 	"verdict=\"refuse\",reason=\"proxy_down\"} 1\n"
 	"weir_verdicts_total{namespace=\"shop\",workload=\"cart\",direction=\"outbound\","
@@ -190,6 +217,7 @@ static const char *const golden[] = {
 	"weir_untracked_sockets_total 1\n",
 	"weir_events_lost_total 12\n",
 	"weir_flow_overflow_total 2\n",
+	"weir_udp_flow_overflow_total 5\n",
 	"# TYPE weir_build_info gauge\nweir_build_info{version=\"0.1.0\",revision=\"abc\"} 1\n",
 	"weir_kubernetes_last_sync_timestamp_seconds 1700000001.000000\n",
 	"weir_scrape_duration_seconds 0.012500\n",
