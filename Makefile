@@ -174,6 +174,7 @@ demo: all $(B)/tests/probe
 
 bench: all $(B)/tests/probe $(B)/tests/relay $(B)/tests/load
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/run.py
+	WEIR_PEERS=500000 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider -q -s tests/e2e/test_many_peers.py
 
 diff: all $(B)/tests/probe
 	cd tests && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m diff --configs $(or $(CONFIGS),1000) \
