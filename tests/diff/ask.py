@@ -8,19 +8,19 @@ import json
 from lab.agent import directories
 from lab.command import WEIR, run
 
-from .compare import plain, port
+from .compare import is_by_virtual, plain, port
 from .probes import bracketed
 from .rules import IstioOptions
-from .worlds import MACHINE, MACHINE4, MACHINE6, OUTSIDE, POD, SECOND4, SECOND6
+from .worlds import MACHINE, MACHINE4, MACHINE6, OUTSIDE, POD
 
 
 def question(probe, ids=lambda number: number):
     """The probe's connection as options of `weir explain`; ids: what the node calls a user of the pod's."""
     if probe.at == OUTSIDE:
-        return [f"--inbound={bracketed(probe.to)}:{probe.port}", f"--from={probe.bind}", f"--interface={'eth1' if probe.to in (SECOND4, SECOND6) else 'eth0'}"]
+        return [f"--inbound={bracketed(probe.to)}:{probe.port}", f"--from={probe.bind}", f"--interface={probe.came_by}"]
     if probe.at == MACHINE:
         sender = f"--from={MACHINE6 if probe.ipv6 else MACHINE4}"
-        return [f"--to={bracketed(probe.to)}:{probe.port}", sender, "--interface=tap0"]
+        return [f"--to={bracketed(probe.to)}:{probe.port}", sender, f"--interface={probe.came_by}"]
     to = probe.to.removeprefix("::ffff:")
     options = [f"--to={bracketed(to)}:{probe.port}", f"--uid={ids(probe.uid)}", f"--gid={ids(probe.gid)}"]
     if probe.kind != "tcp":
@@ -87,7 +87,7 @@ def tally(options, answers, outcomes):
     counted = collections.Counter()
     for probe, said in answers.items():
         if is_counted(probe, options, said, outcomes[probe]):
-            direction = "outbound" if probe.at == POD else "inbound"
+            direction = "outbound" if probe.at == POD or is_by_virtual(probe, options) else "inbound"
             counted[direction, verdict_of(said, outcomes[probe]), said["reason"]] += 1
     return counted
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from .rules import IstioOptions, items
-from .worlds import BEHIND_SECOND4, BEHIND_SECOND6, MACHINE, OUTSIDE, SECOND4, SECOND6
+from .worlds import BEHIND_SECOND4, BEHIND_SECOND6, MACHINE
 
 MAPPED = re.compile(r"\[::ffff:([\d.]+)\]")
 
@@ -84,26 +84,29 @@ def has_no_route(probe, options, there, here):
 
 def is_forwarded(probe, options, there, here):
     """What a machine behind an interface that is not called virtual sends through the pod; Linkerd has no such interfaces."""
-    named = "tap0" in items(getattr(options, "reroute_virtual_interfaces", ""))
     taken = there["errno"] == "TIMEOUT" or there.get("accepted by", "").endswith(inbound_port(options))
-    return probe.at == MACHINE and not named and taken and here.get("accepted by", "").startswith("remote")
+    return probe.at == MACHINE and not is_by_virtual(probe, options) and taken and here.get("accepted by", "").startswith("remote")
 
 
 def is_answer_by_virtual(probe, options, there, here):
     """The interface that leads to the network is called virtual: what comes in by it is delivered here, answers to others included."""
     virtual = items(getattr(options, "reroute_virtual_interfaces", ""))
-    return probe.at == MACHINE and "tap0" not in virtual and {"eth0", "eth1"} & set(virtual) and here.get("errno") == "TIMEOUT"
+    return probe.at == MACHINE and not is_by_virtual(probe, options) and {"eth0", "eth1"} & set(virtual) and here.get("errno") == "TIMEOUT"
 
 
 def is_tproxied_machine(probe, options, there, here):
     """In TPROXY mode table mangle hands what comes by a virtual interface to the inbound listener, before table nat sees it."""
-    by = {MACHINE: "tap0", OUTSIDE: "eth1" if probe.to in (SECOND4, SECOND6) else "eth0"}.get(probe.at)
-    return isinstance(options, IstioOptions) and options.inbound_interception_mode == "TPROXY" and by in items(options.reroute_virtual_interfaces) \
+    return getattr(options, "inbound_interception_mode", "") == "TPROXY" and is_by_virtual(probe, options) \
         and there.get("accepted by", "").endswith(options.inbound_capture_port)
 
 
 def inbound_port(options):
     return str(options.inbound_capture_port if isinstance(options, IstioOptions) else options.incoming_port)
+
+
+def is_by_virtual(probe, options):
+    """It comes in by an interface that leads to a machine in the pod, as the annotations have it."""
+    return probe.came_by in items(getattr(options, "reroute_virtual_interfaces", ""))
 
 
 WANTED = [

@@ -38,6 +38,11 @@ class Probe:
         return self.at != POD
 
     @property
+    def came_by(self):
+        """The pod's interface that it comes in by, if it starts elsewhere."""
+        return {POD: None, MACHINE: "tap0", OUTSIDE: "eth1" if self.to in (SECOND4, SECOND6) else "eth0"}[self.at]
+
+    @property
     def ipv6(self):
         return ":" in self.to and not self.mapped
 
@@ -143,7 +148,7 @@ def inbound(options):
     listed = options.inbound_ports_include + "," + options.inbound_ports_exclude if isinstance(options, IstioOptions) else ",".join(options.inbound_ignore)
     sources = list(SOURCES)
     if not isinstance(options, IstioOptions):
-        sources += edges(",".join(options.subnets_ignore))
+        sources += [source for source in edges(",".join(options.subnets_ignore)) if source != "127.255.255.255"]  # a broadcast binds nothing
     found = []
     for source in sources:
         ipv6 = ":" in source
