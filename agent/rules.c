@@ -144,15 +144,28 @@ int rules_find(int netns_fd, uint32_t *ret_kinds)
 }
 
 /* -- how they go --------------------------------------------------------------------------------
+ *
+ * What the rules had redirected lives on only while the kernel tracks and translates connections in
+ * that namespace, and it does both as long as some rule or base chain asks for it
+ * (nf_ct_netns_get(), nf_nat_register_fn()). So one rule stays in their place that asks for a
+ * connection's state, in a chain of nat, and does nothing. Old and new change places in one step:
+ * the kernel never sees neither. Rules and chains that are not the mesh's stay.
  */
 
-static void add_flush(struct buf *b, const char *command)
-{
-	static const char *const tables[] = { "nat", "mangle" };
+/* For sed(1): what iptables-save prints without what names one of the mesh's chains. */
+#define WITHOUT_MESH              \
+	"/ISTIO_|PROXY_INIT_/d; " \
+	"/^\\*nat/,/^COMMIT/s/^COMMIT/-A OUTPUT -m conntrack --ctstate DNAT\\n&/"
 
-	for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
-		buf_printf(b, "%s%s -t %s -F; %s -t %s -X", b->len ? "; " : "", command, tables[i],
-			   command, tables[i]);
+/* For sed(1): each of Istio's own tables is deleted. */
+#define WITHOUT_TABLES                                                                       \
+	"s/^table inet istio-/delete &/p; \\$a add table inet established { chain output { " \
+	"type nat hook output priority 100; ct status dnat; }; }"
+
+static void add_iptables(struct buf *b, const char *command)
+{
+	buf_printf(b, "%s%s-save | sed -E \"" WITHOUT_MESH "\" | %s-restore", b->len ? "; " : "",
+		   command, command);
 }
 
 char *rules_removal(uint32_t kinds, const char *netns)
@@ -170,8 +183,9 @@ char *rules_removal(uint32_t kinds, const char *netns)
 
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (kinds & commands[i].kind)
-			add_flush(&b, commands[i].command);
+			add_iptables(&b, commands[i].command);
 	if (kinds & RULES_NFT_NATIVE)
-		buf_printf(&b, "%snft flush ruleset", b.len ? "; " : "");
+		buf_printf(&b, "%snft list tables | sed -n \"" WITHOUT_TABLES "\" | nft -f -",
+			   b.len ? "; " : "");
 	return xasprintf("nsenter --net=%s sh -c '%s'", netns, buf_text(&b));
 }

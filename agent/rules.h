@@ -24,7 +24,10 @@ enum rules_kind {
  */
 int rules_find(int netns_fd, uint32_t *ret_kinds);
 
-/* The command that removes them, to be run on the node; the caller's. */
+/*
+ * The command that removes them, to be run on the node; the caller's. Connections that they had
+ * redirected go on; other rules stay.
+ */
 char *rules_removal(uint32_t kinds, const char *netns);
 
 #endif

@@ -22,8 +22,7 @@ void takeover_decide(struct policy *policy, bool captured_before, int netns_fd, 
 	command = rules_removal(kinds, netns);
 	policy_add_warning(policy,
 			   xasprintf("weir has taken over from the pod's own iptables rules; they "
-				     "can go, which resets the connections from before that are "
-				     "still open, on its node: %s",
+				     "can go, on its node: %s",
 				     command));
 	policy->took_over = policy->warnings[policy->n_warnings - 1];
 }
