@@ -21,9 +21,18 @@ def options():
     parser.add_argument("--folder", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--driver", choices=("cgroupfs", "systemd"), default="cgroupfs", help="how kubelet and runc make cgroups")
     parser.add_argument("--kernel", default="6.1", help="a series of tests/kernels.txt")
+    parser.add_argument("--pair", action="store_true", help="the other driver runs beside it: only steps for this one, with its name on each line")
     parser.add_argument("--keep", action="store_true", help="leave the cluster up afterwards; names of steps in FOLDER/again are run again")
     parser.add_argument("steps", nargs="*", help="only these; the first ones, which the others need, run always")
     return parser.parse_args()
+
+
+def choose(wanted):
+    """What was named; else all, or of a pair what is to be done with this driver. What the others need, always."""
+    def is_wanted(step):
+        return step.name in wanted.steps if wanted.steps else not wanted.pair or wanted.driver in step.drivers
+
+    return [step for step in steps.ALL if step.needed or is_wanted(step)]
 
 
 def run_steps(cluster, report, chosen):
@@ -62,11 +71,10 @@ def main():
     wanted = options()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(143))
-    report = Report()
+    report = Report(f"{wanted.driver:8} | " if wanted.pair else "")
     cluster = Cluster(wanted.folder, wanted.kernel, wanted.driver)
-    chosen = [step for step in steps.ALL if (step.needed or not wanted.steps or step.name in wanted.steps) and wanted.driver in step.drivers]
     try:
-        run_steps(cluster, report, chosen)
+        run_steps(cluster, report, choose(wanted))
         report.check_kernel(cluster.node)
         failed = report.end()
         if wanted.keep:

@@ -7,12 +7,10 @@ import time
 
 from lab.command import LabError, run, wait_until
 
-from . import images
+from . import images, store
 from .control import ControlPlane
 from .images import BIN
 from .node import Node
-
-ARCHIVES = "images"  # a folder of the share
 
 
 class Cluster:
@@ -24,11 +22,13 @@ class Cluster:
         self.environment = {"PATH": os.environ["PATH"], "KUBECONFIG": str(self.control.kubeconfig), "HOME": str(folder)}
 
     def build_images(self, weir_names):
-        """Writes the archives that the node imports when it starts; {name: size of its file system}."""
-        folder, sizes = self.node.share / ARCHIVES, {}
+        """Makes the disk with all images; {name: size of its file system}."""
+        folder, sizes = self.folder / "images", {}
+        folder.mkdir()
         wanted = {**images.test_images(), **{name.replace("/", "_").replace(":", "_"): images.weir_image(name) for name in weir_names}}
         for stem, image in wanted.items():
-            sizes[image.name] = image.build(self.folder / "images", folder / f"{stem}.tar")
+            sizes[image.name] = image.build(folder, folder / f"{stem}.tar")
+        self.node.store = store.make_disk(self.node.disk, sorted(folder.glob("*.tar")), self.folder / "store")
         return sizes
 
     def start(self):

@@ -5,7 +5,7 @@ import json
 
 from lab.command import LabError
 
-from .objects import SERVICE_PORT, SHOP, STREAM_PORT
+from .objects import BOOKS, SERVICE_PORT, SHOP, SOCKET, STREAM_PORT
 
 
 class Load:
@@ -15,8 +15,11 @@ class Load:
         self.cluster, self.name = cluster, name
 
     def ask(self, what):
-        """Tells the application to pause or resume; its books."""
-        return json.loads(self.cluster.exec(SHOP, f"deployment/{self.name}", "app", "/usr/local/bin/app", "load", what))
+        """Tells the application to pause or resume; its books. By the node: kubectl exec would take ten times as long there."""
+        uid = self.cluster.pod(SHOP, self.name)["metadata"]["uid"]
+        path = f"/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/{BOOKS}/{SOCKET}"
+        # The container may have been started and its program not yet listen.
+        return json.loads(self.cluster.node.out(f"curl --silent --show-error --retry 30 --retry-delay 1 --retry-all-errors --unix-socket {path} http://books/{what}"))
 
     def stats(self):
         return self.ask("stats")

@@ -12,6 +12,7 @@ from . import images
 SHOP = "shop"
 SERVER_ADDRESS, DATABASE_ADDRESS, LINKERD_SERVER_ADDRESS, PLAIN_ADDRESS = "10.96.0.50", "10.96.0.60", "10.96.0.70", "10.96.0.80"
 SERVICE_PORT, HTTP_PORT, STREAM_PORT, DATABASE_PORT, HEALTH_PORT = 80, 8080, 9000, 6379, 15021
+BOOKS, SOCKET = "books", "socket"
 ISTIO_UID, LINKERD_UID, APP_UID = 1337, 2102, 1000
 UNPRIVILEGED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True}
 
@@ -94,7 +95,7 @@ def inject_istio(template):
                       startupProbe={**probe, "periodSeconds": 1, "failureThreshold": 600}, readinessProbe={**probe, "periodSeconds": 15})
     proxy["ports"] = [{"containerPort": 15090, "name": "http-envoy-prom", "protocol": "TCP"}]
     pod["spec"]["initContainers"] = [validation, proxy, *pod["spec"]["initContainers"]]
-    pod["spec"]["volumes"] = [{"name": "istio-envoy", "configMap": {"name": f"envoy-{name}"}}]
+    pod["spec"].setdefault("volumes", []).append({"name": "istio-envoy", "configMap": {"name": f"envoy-{name}"}})
     return pod
 
 
@@ -123,8 +124,11 @@ def server(name):
     return pod(name, app("serve", ports=(HTTP_PORT, STREAM_PORT)))
 
 
-def client(name, address, **more):
-    return pod(name, app("load", f"--url=http://{address}:{SERVICE_PORT}/", f"--stream={address}:{STREAM_PORT}"), **more)
+def client(name, address):
+    """Its books are shown on a socket in a volume, where the node finds it."""
+    load = app("load", f"--url=http://{address}:{SERVICE_PORT}/", f"--stream={address}:{STREAM_PORT}", f"--books=/run/{BOOKS}/{SOCKET}",
+               volumeMounts=[{"name": BOOKS, "mountPath": f"/run/{BOOKS}"}])
+    return pod(name, load, volumes=[{"name": BOOKS, "emptyDir": {}}])
 
 
 def database():

@@ -10,7 +10,8 @@ from lab.command import LabError
 
 
 class Report:
-    def __init__(self):
+    def __init__(self, label=""):
+        self.label = label  # before each line: several reports go to one terminal
         self.passed = self.failed = self.skipped = 0
         self.step_failed = False
         self.times, self.notes = [], []
@@ -20,7 +21,7 @@ class Report:
         return f"\033[{code}m{text}\033[0m" if self.colour else text
 
     def _line(self, text):
-        print(text, flush=True)
+        print("\n".join(self.label + line for line in text.split("\n")), flush=True)
 
     @contextlib.contextmanager
     def step(self, step):

@@ -5,6 +5,7 @@ import dataclasses
 import typing
 
 BOTH = ("cgroupfs", "systemd")
+ONE = ("cgroupfs",)  # where it makes no difference how cgroups are made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,4 +14,4 @@ class Step:
     title: str
     run: typing.Callable
     needed: bool = False  # by the steps that follow: runs always, and nothing runs after it failed
-    drivers: tuple = BOTH
+    drivers: tuple = BOTH  # with which it is run when both are

@@ -11,11 +11,11 @@ from .cluster import container_status
 from .load import Load
 from .node import PRIMARY_CNI
 from .objects import SHOP, deployment
-from .step import Step
+from .step import ONE, Step
 from .steps_mesh import ISTIO_CLIENT, LINKERD_CLIENT
 from .weir import DAEMONSET, FIRST, NAMESPACE, REPOSITORY, SECOND, Weir
 
-API_AWAY_SECONDS = 45
+API_AWAY_SECONDS = 30
 
 
 def loads(cluster):
@@ -169,10 +169,10 @@ def uninstall(cluster, report):
 
 CHANGE = [
     Step("agent", "the agent's pod is deleted", delete_agent),
-    Step("upgrade", "the DaemonSet is upgraded and rolled back", upgrade),
-    Step("api", "the API server is killed", kill_api),
-    Step("cni", "the node's CNI configuration is rewritten", rewrite_cni),
-    Step("absent", "no agent on the node", without_agent),
-    Step("annotation", "an annotation that is wrong", wrong_annotation),
+    Step("upgrade", "the DaemonSet is upgraded and rolled back", upgrade, drivers=ONE),
+    Step("api", "the API server is killed", kill_api, drivers=ONE),
+    Step("cni", "the node's CNI configuration is rewritten", rewrite_cni, drivers=ONE),
+    Step("absent", "no agent on the node", without_agent, drivers=ONE),
+    Step("annotation", "an annotation that is wrong", wrong_annotation, drivers=ONE),
     Step("uninstall", "helm uninstall", uninstall),
 ]

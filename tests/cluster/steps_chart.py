@@ -5,7 +5,7 @@ import json
 
 from lab.command import ROOT, run
 
-from .step import Step
+from .step import ONE, Step
 from .weir import CHART, NAMESPACE, RELEASE
 
 # What documentation and notes for distributions recommend; a name is what a failure is called by.
@@ -81,5 +81,5 @@ def rights(cluster, report):
     report.check(not unused, "and no resource is granted that it does not ask for", unused)
 
 
-CHART_STEPS = [Step("chart", "the chart's values", chart, drivers=("cgroupfs",))]
-RIGHTS_STEPS = [Step("rights", "what the agent may do, and does", rights, drivers=("cgroupfs",))]
+CHART_STEPS = [Step("chart", "the chart's values", chart, drivers=ONE)]
+RIGHTS_STEPS = [Step("rights", "what the agent may do, and does", rights, drivers=ONE)]

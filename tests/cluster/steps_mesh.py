@@ -9,7 +9,7 @@ from . import objects
 from .cluster import container_status
 from .load import Load
 from .objects import HTTP_PORT, SHOP, STREAM_PORT, deployment, service
-from .step import Step
+from .step import ONE, Step
 from .weir import FIRST, NAMESPACE, Weir
 
 ISTIO_CLIENT, ISTIO_SERVER, LINKERD_CLIENT, LINKERD_SERVER = "client", "server", "linkerd-client", "linkerd-server"
@@ -162,7 +162,7 @@ MESH = [
     Step("istio", "Deployments injected as Istio injects", start_istio, needed=True),
     Step("envoys", "through both Envoys, by ClusterIP", through_envoys),
     Step("linkerd", "Deployments injected as Linkerd injects (the proxy is a stand-in)", start_linkerd, needed=True),
-    Step("inits", "init containers under before-proxy's policy", init_containers),
+    Step("inits", "init containers under before-proxy's policy", init_containers, drivers=ONE),
     Step("pods-view", "what the pods see", view_from_pods),
     Step("node-view", "what weir says: pods, metrics", view_from_node),
     Step("totals", "what weir counted is what the applications counted", totals),

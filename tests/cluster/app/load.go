@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	statsAddress = "127.0.0.1:8089" // within the pod: captured by no mesh
 	// Emulated CPUs on a busy machine stand still for seconds through no fault of weir's.
 	patience     = 30 * time.Second
 	keptFailures = 20
@@ -68,14 +67,12 @@ func (conn counted) Write(buffer []byte) (int, error) {
 }
 
 func load(args []string) error {
-	if len(args) == 1 && args[0][0] != '-' {
-		return ask(args[0])
-	}
 	loader := &loader{}
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
 	flags.StringVar(&loader.url, "url", "", "what to ask")
 	flags.StringVar(&loader.stream, "stream", "", "where to stream to")
-	flags.DurationVar(&loader.interval, "interval", 500*time.Millisecond, "between two requests, and two lines of the stream")
+	books := flags.String("books", "", "the socket on which the books are shown: a path, for TCP would be captured")
+	flags.DurationVar(&loader.interval, "interval", time.Second, "between two requests, and two lines of the stream")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -83,7 +80,12 @@ func load(args []string) error {
 	if loader.stream != "" {
 		go loader.keepStreaming()
 	}
-	return http.ListenAndServe(statsAddress, loader)
+	os.Remove(*books) // of a container before
+	listener, err := net.Listen("unix", *books)
+	if err != nil {
+		return err
+	}
+	return http.Serve(listener, loader)
 }
 
 func (loader *loader) fail(books *books, err error) {
@@ -204,14 +206,4 @@ func (loader *loader) ServeHTTP(answer http.ResponseWriter, request *http.Reques
 	defer loader.mutex.Unlock()
 	json.NewEncoder(answer).Encode(map[string]any{"requests": loader.requests.figures(), "streams": loader.streams.figures(),
 		"failures": loader.failures, "last": loader.last})
-}
-
-func ask(what string) error {
-	answer, err := http.Get("http://" + statsAddress + "/" + what)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	_, err = io.Copy(os.Stdout, answer.Body)
-	return err
 }

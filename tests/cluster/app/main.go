@@ -5,8 +5,7 @@
 //
 //	pause                                     holds a pod's namespaces
 //	serve                                     answers over HTTP and echoes over TCP, telling what it sees
-//	load --url=URL --stream=ADDR:PORT         asks and streams for ever, keeping books of every byte
-//	load stats|pause|resume                   asks the one that runs in this pod
+//	load --url=URL --stream=ADDR:PORT --books=PATH  asks and streams for ever, keeping books of every byte
 //	dial ADDR:PORT [--wait]                   one connection; its outcome is the termination message
 //	proxy, istio-iptables                     as Istio's pilot-agent: starts Envoy; validates the redirection
 //	linkerd2-proxy, linkerd2-network-validator  stand-ins for Linkerd's programs
