@@ -70,6 +70,8 @@ def envoy_config(name):
     """A ConfigMap with the configuration that istiod would send."""
     config = envoy.configuration(name, ipv6=False, http_ports=(80, HTTP_PORT))
     config["static_resources"]["listeners"].append(health_listener())
+    for cluster in config["static_resources"]["clusters"]:
+        cluster["connect_timeout"] = "120s"  # an emulated CPU on a busy machine may stand still for seconds
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"envoy-{name}", "namespace": SHOP}, "data": {"envoy.json": json.dumps(config)}}
 
 

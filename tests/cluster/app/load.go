@@ -18,7 +18,7 @@ import (
 
 const (
 	// Emulated CPUs on a busy machine stand still for seconds through no fault of weir's.
-	patience     = 30 * time.Second
+	patience     = 2 * time.Minute
 	keptFailures = 20
 )
 
