@@ -49,7 +49,7 @@ obj    = $(patsubst %.c,$(B)/%.o,$(1))
 READERS := $(BASE) $(filter agent/pod.c agent/object.c agent/endpoint_slice.c agent/node.c \
 	agent/annotations.c agent/go_text.c \
 	agent/lists.c agent/init_args.c agent/proxy_config.c agent/istio_inputs.c agent/policy%.c,$(AGENT))
-PURE := $(sort $(READERS) $(filter agent/workload.c agent/peers.c agent/cgroup_name.c agent/routes.c agent/netlink.c agent/netns.c \
+PURE := $(sort $(READERS) $(filter agent/workload.c agent/peers.c agent/cgroup_name.c agent/routes.c \
 	agent/loop.c agent/kube_json.c agent/kube_resource.c agent/kube_store.c agent/kube_config.c agent/kube_exec.c,$(AGENT)) \
 	$(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI)))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
@@ -98,7 +98,7 @@ $(B)/weir: $(call obj,$(BASE) $(AGENT) $(EXPO) $(CLI) cli/cni_request.c)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # Static: it is copied from the image to nodes of any distribution.
-$(B)/weir-cni: $(call obj,$(filter-out base/yaml.c,$(BASE)) $(CNI))
+$(B)/weir-cni: $(call obj,$(filter-out base/yaml.c base/netlink.c base/own_routes.c,$(BASE)) $(CNI))
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -static -o $@ $^ -ljansson
 
 $(B)/tests/probe: tests/e2e/probe.c $(wildcard tests/e2e/probe/*.h) | $(SETUP)

@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/addresses.h"
 #include "agent/idmap.h"
 #include "agent/map.h"
-#include "agent/netns.h"
-#include "agent/tproxy.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/netns.h"
 #include "maps/datagram.h"
 #include "maps/flow.h"
 #include "maps/origdst.h"
@@ -176,7 +176,7 @@ static void add_passthrough_address(const struct placement *p)
 
 	if (!p->young && pod->mode == WEIR_MODE_CAPTURE && pod->rules == WEIR_RULES_ISTIO &&
 	    (pod->flags & WEIR_POD_IPV6))
-		netns_add_lo_v6(p->netns_fd, &six);
+		addresses_add_lo_v6(p->netns_fd, &six);
 }
 
 /* The pod's addresses as the kernel has them; its own source address where status has none yet. */
@@ -189,7 +189,7 @@ static int write_addresses(const struct loader *l, const struct placement *p, st
 	int err;
 
 	add_passthrough_address(p);
-	err = netns_addresses(p->netns_fd, &list, &n);
+	err = addresses_read(p->netns_fd, &list, &n);
 	if (err)
 		return err;
 	/* Those of its status may come to its interfaces later than the pod to us. */
@@ -372,7 +372,7 @@ static int adopt(struct loader *l, const struct placement *p, char **ret_error)
 	return err;
 }
 
-static int steer(struct loader *l, const struct placement *p, bool changed, char **ret_error)
+static int steer(struct loader *l, const struct placement *p, char **ret_error)
 {
 	int err;
 
@@ -381,8 +381,6 @@ static int steer(struct loader *l, const struct placement *p, bool changed, char
 		return err == -ENOENT ? 0 : 1;
 	}
 	err = loader_attach_netns(l, p->netns_fd, p->cookie);
-	if (!err && (p->policy->pod.flags & WEIR_POD_TPROXY) && changed)
-		err = tproxy_set_up(p->netns_fd, p->policy->pod.flags & WEIR_POD_IPV6);
 	if (err)
 		*ret_error = xasprintf("cannot steer inbound connections: %s", strerror(-err));
 	return err;
@@ -412,7 +410,7 @@ int apply_policy(struct loader *l, const struct placement *p, char **ret_error)
 	}
 	err = sum > 0 ? adopt(l, p, ret_error) : 0;
 	if (!err)
-		err = STEP(sum, steer(l, p, sum > 0, ret_error));
+		err = STEP(sum, steer(l, p, ret_error));
 	return err < 0 ? err : sum;
 }
 

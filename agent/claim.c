@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "agent/netns.h"
 #include "base/buf.h"
+#include "base/netns.h"
 
 /* Whom to ask about the path. */
 static const char *netns_name(const struct managed *m)

@@ -12,11 +12,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "agent/addresses.h"
 #include "agent/cgroup_name.h"
-#include "agent/netns.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/netns.h"
 
 #define POD_DEPTH	2 /* kubepods/QOS/POD */
 #define CONTAINER_DEPTH 4 /* containers may make cgroups of their own */
@@ -217,7 +218,7 @@ static bool has_address(int netns_fd, const struct discovery_hint *hint)
 	_cleanup_free_ struct weir_addr *list = NULL;
 	size_t n = 0;
 
-	if (!hint->n_ips || netns_addresses(netns_fd, &list, &n))
+	if (!hint->n_ips || addresses_read(netns_fd, &list, &n))
 		return false;
 	for (size_t i = 0; i < n; i++)
 		for (size_t j = 0; j < hint->n_ips; j++)

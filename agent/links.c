@@ -8,9 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "agent/netns.h"
 #include "agent/routes.h"
 #include "base/buf.h"
+#include "base/netns.h"
 #include "maps/link.h"
 
 void links_desired_init(struct links_desired *d)

@@ -13,11 +13,11 @@
 #include <unistd.h>
 
 #include "agent/ancestors.h"
-#include "agent/netns.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/netns.h"
 #include "maps/flow.h"
 #include "weir.skel.h"
 

@@ -34,7 +34,7 @@ struct managed {
 	bool written; /* in this run: its addresses are all desired ones */
 	bool present; /* in the newest scan */
 	struct links_watch watch; /* of its network namespace, if the policy names interfaces */
-	bool plain; /* its namespace has none of the rules that virtual machines need */
+	bool plain; /* its namespace has none of weir's rules and routes */
 	int64_t retry_ms; /* not before this moment; 0: at once */
 	int64_t young_until_ms; /* the runtime is still making its network; 0: not so */
 	int64_t missing_since; /* ms; 0: not missing */

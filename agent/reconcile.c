@@ -7,13 +7,14 @@
 
 #include "agent/apply.h"
 #include "agent/claim.h"
+#include "agent/delivery.h"
 #include "agent/guard.h"
 #include "agent/leftover.h"
-#include "agent/netns.h"
 #include "agent/takeover.h"
-#include "agent/virtual.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/netns.h"
+#include "base/own_routes.h"
 
 /*
  * A pod file that is replaced may be absent for a moment, and an agent that forgot its pod in that
@@ -124,24 +125,12 @@ static void refresh(struct reconciler *r, struct managed *m, const struct pod *p
 	source_watch(r->source, m->netns);
 }
 
-/* Nobody would take what virtual machines send, once the pod is let go. */
-static void unroute(const struct managed *m)
-{
-	static const struct policy none;
-	_cleanup_close_ int fd = netns_open(m->netns);
-	uint64_t cookie;
-
-	if (fd >= 0 && netns_cookie(fd, &cookie) == 0 && cookie == m->cookie)
-		virtual_route(fd, &none);
-}
-
 static int release(struct reconciler *r, struct managed *m)
 {
 	int changes = m->cookie ? apply_removal(r->loader, m->cookie) : 0;
 
-	if (m->cookie && (m->policy->pod.flags & WEIR_POD_IF_VIRTUAL))
-		unroute(m);
-
+	if (m->cookie && !m->plain) /* nobody would take what is delivered there */
+		own_routes_remove(m->netns, m->cookie);
 	links_unfollow(&m->watch);
 	m->cookie = 0;
 	m->applied = false;
@@ -157,20 +146,22 @@ static bool keeps_last_good(struct reconciler *r, struct managed *m, uint64_t co
 	       apply_generation(r->loader, cookie) != policy_generation(m->policy);
 }
 
-static void serve_virtual(struct managed *m, int netns_fd)
+static void deliver(struct managed *m, int netns_fd)
 {
-	bool wanted = m->policy->pod.flags & WEIR_POD_IF_VIRTUAL;
+	bool machines = m->policy->pod.flags & WEIR_POD_IF_VIRTUAL;
+	bool wanted = machines || (m->policy->pod.flags & WEIR_POD_TPROXY);
 	int err;
 
 	if (m->plain && !wanted)
 		return;
-	err = virtual_route(netns_fd, m->policy);
+	/* Its table goes with its last rule. */
+	err = wanted ? delivery_sync(netns_fd, m->policy) : own_routes_remove(m->netns, m->cookie);
 	m->plain = !wanted && err >= 0;
-	if (wanted && err >= 0)
-		err = virtual_open_listeners(netns_fd, m->policy->pod.outbound_port);
+	if (machines && err >= 0)
+		err = delivery_open_listeners(netns_fd, m->policy->pod.outbound_port);
 	if (err < 0)
-		log_error("what virtual machines send cannot be taken", "pod", m->name, "error",
-			  strerror(-err), NULL);
+		log_error("the pod's network cannot be made to deliver what its proxy should get",
+			  "pod", m->name, "error", strerror(-err), NULL);
 }
 
 static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, uint64_t cookie)
@@ -219,7 +210,7 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 		managed_set_state(m, POLICY_FAILED, error);
 		return 0;
 	}
-	serve_virtual(m, netns_fd);
+	deliver(m, netns_fd);
 	managed_set_state(m, m->policy->state, xstrdup(m->policy->reason));
 	return changes;
 }

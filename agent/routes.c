@@ -9,9 +9,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "agent/netlink.h"
-#include "agent/netns.h"
 #include "base/buf.h"
+#include "base/netlink.h"
+#include "base/netns.h"
 
 void routes_free(struct routes *routes)
 {

@@ -12,11 +12,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "agent/netlink.h"
-#include "agent/netns.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/netlink.h"
+#include "base/netns.h"
 
 #define LEGACY_MAX (16u << 20)
 #define NAMES_MAX  4096

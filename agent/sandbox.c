@@ -7,10 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/netns.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/netns.h"
 
 #define GUARDED_KEY "guarded"
 

@@ -13,9 +13,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "agent/netns.h"
-#include "agent/virtual.h"
+#include "agent/delivery.h"
 #include "base/buf.h"
+#include "base/netns.h"
 
 #define LISTEN_STATE 0x0a /* TCP_LISTEN, as /proc/net/tcp prints it */
 
@@ -103,7 +103,7 @@ static bool runs_in(const char *pid, const struct stat *netns)
 	return stat(path, &st) == 0 && st.st_ino == netns->st_ino && st.st_dev == netns->st_dev;
 }
 
-int virtual_open_listeners(int netns_fd, uint16_t port)
+int delivery_open_listeners(int netns_fd, uint16_t port)
 {
 	struct listeners l = { .port = port };
 	_cleanup_closedir_ DIR *proc = NULL;

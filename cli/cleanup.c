@@ -16,8 +16,10 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/own_routes.h"
 #include "cli/command.h"
 #include "cli/ctl.h"
+#include "cli/maps.h"
 #include "cli/options.h"
 #include "cli/pinned.h"
 
@@ -142,6 +144,27 @@ static void remove_dir(struct report *r, const char *path)
 		note_error(r, "remove", path, errno);
 }
 
+/* What comes by a virtual machine's interface, or bears TPROXY's mark, goes its own way again. */
+static void remove_routes(struct report *r, const char *bpf_dir)
+{
+	_cleanup_pods_ struct pod_list pods = { 0 };
+
+	if (maps_pods(bpf_dir, &pods) < 0)
+		return; /* nobody knows where to look */
+	for (size_t i = 0; i < pods.n; i++) {
+		const struct pod_entry *pod = &pods.items[i];
+		_cleanup_free_ char *what = xasprintf("routing rules in %s", pod->names.netns);
+		int n = pod->policy.flags & (WEIR_POD_IF_VIRTUAL | WEIR_POD_TPROXY)
+				? own_routes_remove(pod->names.netns, pod->cookie)
+				: 0;
+
+		if (n > 0)
+			note(r->removed, what);
+		else if (n < 0 && n != -ENOENT && n != -ESTALE && n != -EMEDIUMTYPE)
+			note_error(r, "remove", what, -n); /* others: the pod has ended */
+	}
+}
+
 /* New connections stop being diverted first; SO_ORIGINAL_DST is answered to the last. */
 static void clean(struct report *r, const char *bpf_dir)
 {
@@ -151,8 +174,10 @@ static void clean(struct report *r, const char *bpf_dir)
 	for (size_t i = 0; i < pinned_hooks_n; i++) {
 		_cleanup_free_ char *path = xasprintf("%s/%s", links, pinned_hook_names[i]);
 
-		if (i == PINNED_HOOKS_DIVERT)
+		if (i == PINNED_HOOKS_DIVERT) {
 			each_name(r, netns, "", remove_link);
+			remove_routes(r, bpf_dir);
+		}
 		remove_link(r, path);
 	}
 	each_name(r, links, "", remove_link); /* of hooks that other versions have */

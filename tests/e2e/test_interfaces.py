@@ -273,6 +273,48 @@ def test_ranges_limit_what_is_taken_of_a_virtual_machine(node, peer, kind):
     assert listener_port(machine.connect(f"{pod.ip}:8080")) == 8080
 
 
+def own_routes(pod):
+    """What weir has put into a pod's routing, in words of iproute2's."""
+    lines = [net.in_netns(pod.netns, "ip", family, *what).stdout for family in ("-4", "-6") for what in (["rule"], ["route", "show", "table", "all"])]
+    marks = net.in_netns(pod.netns, "sysctl", "-n", "net.ipv4.tcp_fwmark_accept").stdout.strip()
+    return sorted(line.partition(":\t")[2] or line for text in lines for line in text.splitlines() if "119" in line.split()), marks
+
+
+NO_ROUTES = ([], "0")
+DELIVERED = {"virtual": {VIRTUAL: "tap0"}, "tproxy": {"sidecar.istio.io/interceptionMode": "TPROXY"},
+             "both": {VIRTUAL: "tap0", "sidecar.istio.io/interceptionMode": "TPROXY"}}
+
+
+@pytest.mark.parametrize("how", DELIVERED)
+def test_routes_end_with_what_asks_for_them(how):
+    """With the annotations, the pod, the pod while no agent ran, and weir itself; what others made stays."""
+    with Lab(f"delivery-{how}") as lab:
+        agent = lab.agent()
+        pod, other = [make_pod(lab, "weir", DELIVERED[how], "") for _ in range(2)]
+        net.in_netns(pod.netns, "ip", "rule", "add", "fwmark", "7", "lookup", "133")
+        rules, marks = own_routes(pod)
+        assert len(rules) == (6 if how == "both" else 4) and marks == str(int(how != "virtual"))  # each family's rules, and its route
+        pod.annotations.clear()
+        pod.write(dual_stack(pod))
+        wait_until(lambda: own_routes(pod) == NO_ROUTES, "the routes to go with the annotation", 5)
+        pod.annotations.update(DELIVERED[how])
+        pod.write(dual_stack(pod))
+        wait_until(lambda: own_routes(pod) == (rules, marks), "the routes to come again", 5)
+        pod.remove_file()
+        wait_until(lambda: own_routes(pod) == NO_ROUTES, "the routes to go with the pod", 5)
+        wait_state(lab, pod.write(dual_stack(pod)))
+        agent.stop()
+        pod.remove_file()
+        assert own_routes(pod) == own_routes(other) == (rules, marks)
+        agent = lab.agent()
+        wait_until(lambda: own_routes(pod) == NO_ROUTES, "the routes to go with a pod that went meanwhile", 5)
+        agent.stop()
+        done = lab.weir("cleanup").stdout
+        assert f"routing rules in {net.netns_path(other.netns)}" in done
+        assert own_routes(other) == NO_ROUTES
+        assert "lookup 133" in net.in_netns(pod.netns, "ip", "rule").stdout
+
+
 def test_rules_for_a_virtual_machine_go_with_the_annotation(node):
     pod = make_pod(node, "weir", {VIRTUAL: "tap0"}, "")
     assert "lookup 133" in net.in_netns(pod.netns, "ip", "rule").stdout

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/netlink.h"
+#include "base/netlink.h"
 
 #include <errno.h>
 #include <linux/rtnetlink.h>
@@ -94,7 +94,7 @@ int netlink_request(struct mnl_socket *nl, struct nlmsghdr *message, int there)
 	return errno == there ? 0 : -errno;
 }
 
-int netlink_add_local_table(struct mnl_socket *nl, uint8_t family, uint32_t table)
+int netlink_add_local_table(struct mnl_socket *nl, uint8_t family, uint32_t table, uint8_t protocol)
 {
 	char buffer[512];
 	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
@@ -103,7 +103,7 @@ int netlink_add_local_table(struct mnl_socket *nl, uint8_t family, uint32_t tabl
 	message->nlmsg_type = RTM_NEWROUTE;
 	message->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
 	rt->rtm_family = family;
-	rt->rtm_protocol = RTPROT_BOOT;
+	rt->rtm_protocol = protocol;
 	rt->rtm_scope = family == AF_INET ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
 	rt->rtm_type = RTN_LOCAL;
 	mnl_attr_put_u32(message, RTA_TABLE, table);

@@ -1,24 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/netns.h"
+#include "base/netns.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ifaddrs.h>
-#include <linux/ipv6.h>
 #include <linux/nsfs.h>
 #include <linux/openat2.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/cleanup.h"
 
 #ifndef SO_NETNS_COOKIE
@@ -98,68 +92,4 @@ int netns_cookie(int netns_fd, uint64_t *ret_cookie)
 int netns_own_cookie(uint64_t *ret_cookie)
 {
 	return read_cookie(ret_cookie);
-}
-
-struct addresses {
-	struct weir_addr *list;
-	size_t n;
-};
-
-static void add_address(struct addresses *a, const struct sockaddr *sa)
-{
-	struct weir_addr addr;
-
-	if (sa->sa_family == AF_INET)
-		weir_addr_from_v4(&addr, ((const struct sockaddr_in *)sa)->sin_addr.s_addr);
-	else if (sa->sa_family == AF_INET6)
-		memcpy(addr.ip, &((const struct sockaddr_in6 *)sa)->sin6_addr, sizeof(addr.ip));
-	else
-		return;
-	a->list = xrealloc(a->list, (a->n + 1) * sizeof(*a->list));
-	a->list[a->n++] = addr;
-}
-
-static int read_addresses(void *ctx)
-{
-	struct ifaddrs *all;
-
-	if (getifaddrs(&all) < 0)
-		return -errno;
-	for (struct ifaddrs *i = all; i; i = i->ifa_next)
-		if (i->ifa_addr)
-			add_address(ctx, i->ifa_addr);
-	freeifaddrs(all);
-	return 0;
-}
-
-int netns_addresses(int netns_fd, struct weir_addr **ret, size_t *ret_n)
-{
-	struct addresses a = { 0 };
-	int err = netns_call(netns_fd, read_addresses, &a);
-
-	if (err < 0) {
-		free(a.list);
-		return err;
-	}
-	*ret = a.list;
-	*ret_n = a.n;
-	return 0;
-}
-
-static int add_lo_v6(void *ctx)
-{
-	_cleanup_close_ int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct in6_ifreq req = { .ifr6_prefixlen = 128, .ifr6_ifindex = (int)if_nametoindex("lo") };
-
-	if (fd < 0)
-		return -errno;
-	memcpy(&req.ifr6_addr, ctx, sizeof(req.ifr6_addr));
-	if (ioctl(fd, SIOCSIFADDR, &req) < 0 && errno != EEXIST)
-		return -errno;
-	return 0;
-}
-
-int netns_add_lo_v6(int netns_fd, const struct weir_addr *addr)
-{
-	return netns_call(netns_fd, add_lo_v6, (void *)addr);
 }

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A pod's network namespace. The agent opens it by its path whenever it needs it and closes it
- * again: holding it would keep the namespace of a dead pod alive.
+ * A pod's network namespace. It is opened by its path whenever it is needed and closed again:
+ * holding it would keep the namespace of a dead pod alive.
  */
-#ifndef WEIR_AGENT_NETNS_H
-#define WEIR_AGENT_NETNS_H
+#ifndef WEIR_BASE_NETNS_H
+#define WEIR_BASE_NETNS_H
 
-#include <stddef.h>
 #include <stdint.h>
-
-#include "maps/addr.h"
 
 /*
  * Opens path; where this process does not see it, as the node's init process does, if that is not
@@ -27,11 +24,5 @@ int netns_call(int netns_fd, int (*fn)(void *ctx), void *ctx);
 int netns_cookie(int netns_fd, uint64_t *ret_cookie);
 /* Of the namespace that the agent itself runs in. */
 int netns_own_cookie(uint64_t *ret_cookie);
-
-/* All addresses of all interfaces, loopback ones included; *ret is the caller's. */
-int netns_addresses(int netns_fd, struct weir_addr **ret, size_t *ret_n);
-
-/* Gives lo an IPv6 address of its own (/128); 0 as well when it has it already. */
-int netns_add_lo_v6(int netns_fd, const struct weir_addr *addr);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/virtual.h"
+#include "agent/delivery.h"
 
 #include <errno.h>
 #include <linux/fib_rules.h>
@@ -9,18 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/netlink.h"
-#include "agent/netns.h"
 #include "base/buf.h"
+#include "base/netlink.h"
+#include "base/netns.h"
+#include "base/own_routes.h"
 
-/* Of the table and in the rules: so that weir knows its own. Istio's TPROXY uses table 133 too. */
-#define TABLE	 133
-#define PROTOCOL 119
+#define MARK	 1337 /* ISTIO_INBOUND_TPROXY_MARK */
 #define PRIORITY 100 /* after the local table (0), before main (32766) */
 
-/* One rule: what comes in by this interface, is TCP and meant for dst is delivered here. */
+/*
+ * One rule: what comes in by this interface, is TCP and meant for dst is delivered here. Or, if
+ * there is a mark, what bears it.
+ */
 struct rule {
 	uint8_t family;
+	uint32_t mark;
 	char interface[IFNAMSIZ];
 	struct weir_addr dst;
 	uint8_t bits; /* in its own family; 0: any */
@@ -39,7 +42,7 @@ static void add_rule(struct rules *rules, const struct rule *rule)
 
 static bool same_rule(const struct rule *a, const struct rule *b)
 {
-	return a->family == b->family && a->bits == b->bits &&
+	return a->family == b->family && a->mark == b->mark && a->bits == b->bits &&
 	       !strcmp(a->interface, b->interface) &&
 	       (!a->bits || !memcmp(&a->dst, &b->dst, sizeof(a->dst)));
 }
@@ -80,6 +83,17 @@ static void want_interface(struct rules *want, const struct policy *policy, cons
 	}
 }
 
+/* `ip rule add fwmark 1337 lookup 133` */
+static void want_marks(struct rules *want, const struct policy *policy)
+{
+	struct rule rule = { .family = AF_INET, .mark = MARK };
+
+	add_rule(want, &rule);
+	rule.family = AF_INET6;
+	if (policy->pod.flags & WEIR_POD_IPV6)
+		add_rule(want, &rule);
+}
+
 static void want_rules(struct rules *want, const struct policy *policy)
 {
 	if (policy->pod.mode != WEIR_MODE_CAPTURE)
@@ -87,6 +101,8 @@ static void want_rules(struct rules *want, const struct policy *policy)
 	for (size_t i = 0; i < policy->n_interfaces; i++)
 		if (policy->interfaces[i].list == WEIR_LIST_IF_VIRTUAL)
 			want_interface(want, policy, policy->interfaces[i].name);
+	if (policy->pod.flags & WEIR_POD_TPROXY)
+		want_marks(want, policy);
 }
 
 static size_t addr_len(uint8_t family)
@@ -110,14 +126,19 @@ static int change_rule(struct mnl_socket *nl, uint16_t type, const struct rule *
 	if (type == RTM_NEWRULE)
 		message->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
 	hdr->family = rule->family;
-	hdr->table = TABLE;
+	hdr->table = OWN_TABLE;
 	hdr->action = FR_ACT_TO_TBL;
 	hdr->dst_len = rule->bits;
-	mnl_attr_put_u32(message, FRA_TABLE, TABLE);
-	mnl_attr_put_u32(message, FRA_PRIORITY, PRIORITY);
-	mnl_attr_put_u8(message, FRA_PROTOCOL, PROTOCOL);
-	mnl_attr_put_u8(message, FRA_IP_PROTO, IPPROTO_TCP);
-	mnl_attr_put_strz(message, FRA_IIFNAME, rule->interface);
+	mnl_attr_put_u32(message, FRA_TABLE, OWN_TABLE);
+	mnl_attr_put_u8(message, FRA_PROTOCOL, OWN_PROTOCOL);
+	if (rule->mark) {
+		mnl_attr_put_u32(message, FRA_FWMARK, rule->mark);
+		mnl_attr_put_u32(message, FRA_FWMASK, UINT32_MAX); /* EEXIST compares both */
+	} else {
+		mnl_attr_put_u32(message, FRA_PRIORITY, PRIORITY);
+		mnl_attr_put_u8(message, FRA_IP_PROTO, IPPROTO_TCP);
+		mnl_attr_put_strz(message, FRA_IIFNAME, rule->interface);
+	}
 	if (rule->bits)
 		mnl_attr_put(message, FRA_DST, addr_len(rule->family), addr_of(rule));
 	return netlink_request(nl, message, type == RTM_NEWRULE ? EEXIST : ENOENT);
@@ -132,10 +153,12 @@ static int keep_own(const struct nlmsghdr *message, void *data)
 
 	netlink_parse(message, sizeof(*hdr), &attrs);
 	if (!attrs.by_type[FRA_PROTOCOL] ||
-	    mnl_attr_get_u8(attrs.by_type[FRA_PROTOCOL]) != PROTOCOL || !attrs.by_type[FRA_IIFNAME])
+	    mnl_attr_get_u8(attrs.by_type[FRA_PROTOCOL]) != OWN_PROTOCOL)
 		return MNL_CB_OK;
-	strncpy(rule.interface, mnl_attr_get_str(attrs.by_type[FRA_IIFNAME]),
-		sizeof(rule.interface) - 1);
+	rule.mark = netlink_u32(&attrs, FRA_FWMARK, 0);
+	if (attrs.by_type[FRA_IIFNAME])
+		strncpy(rule.interface, mnl_attr_get_str(attrs.by_type[FRA_IIFNAME]),
+			sizeof(rule.interface) - 1);
 	if (attrs.by_type[FRA_DST] && rule.family == AF_INET)
 		weir_addr_from_v4(&rule.dst, mnl_attr_get_u32(attrs.by_type[FRA_DST]));
 	else if (attrs.by_type[FRA_DST])
@@ -150,9 +173,12 @@ static int sync_rules(struct mnl_socket *nl, const struct rules *have, const str
 
 	for (size_t i = 0; !err && i < want->n; i++)
 		if (!has_rule(have, &want->items[i])) {
-			err = netlink_add_local_table(nl, want->items[i].family, TABLE);
+			err = netlink_add_local_table(nl, want->items[i].family, OWN_TABLE,
+						      OWN_PROTOCOL);
 			if (!err)
 				err = change_rule(nl, RTM_NEWRULE, &want->items[i]);
+			if (!err && want->items[i].mark)
+				err = own_routes_inherit_marks(1);
 			changes++;
 		}
 	for (size_t i = 0; !err && i < have->n; i++)
@@ -163,7 +189,7 @@ static int sync_rules(struct mnl_socket *nl, const struct rules *have, const str
 	return err ?: changes;
 }
 
-static int route_in_netns(void *ctx)
+static int sync_in_netns(void *ctx)
 {
 	struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
 	struct rules have = { 0 };
@@ -182,13 +208,13 @@ static int route_in_netns(void *ctx)
 	return err;
 }
 
-int virtual_route(int netns_fd, const struct policy *policy)
+int delivery_sync(int netns_fd, const struct policy *policy)
 {
 	struct rules want = { 0 };
 	int err;
 
 	want_rules(&want, policy);
-	err = netns_call(netns_fd, route_in_netns, &want);
+	err = netns_call(netns_fd, sync_in_netns, &want);
 	free(want.items);
 	return err;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Netlink: what libmnl leaves to its users. All in the network namespace of the caller. */
-#ifndef WEIR_AGENT_NETLINK_H
-#define WEIR_AGENT_NETLINK_H
+#ifndef WEIR_BASE_NETLINK_H
+#define WEIR_BASE_NETLINK_H
 
 #include <libmnl/libmnl.h>
 #include <stdint.h>
@@ -30,8 +30,9 @@ int netlink_dump(struct mnl_socket *nl, uint16_t type, size_t header, uint8_t fa
  * nothing to do. 0 or -errno. */
 int netlink_request(struct mnl_socket *nl, struct nlmsghdr *message, int there);
 
-/* Whatever a table is asked for is delivered here: `ip route add local default dev lo table N`. 0
- * as well when it is there already; -errno. */
-int netlink_add_local_table(struct mnl_socket *nl, uint8_t family, uint32_t table);
+/* Whatever a table is asked for is delivered here: `ip route add local default dev lo table N proto
+ * P`. 0 as well when it is there already; -errno. */
+int netlink_add_local_table(struct mnl_socket *nl, uint8_t family, uint32_t table,
+			    uint8_t protocol);
 
 #endif
