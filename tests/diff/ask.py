@@ -48,7 +48,7 @@ def contradiction(probe, said, seen):
         if said["verdict"] == "redirect":
             return f"redirect to {said['to']}, but {seen['errno']}"
         if said["verdict"] == "refuse":
-            return None if probe.kind == "udp" or seen["errno"] == "ECONNREFUSED" else f"refuse, but {seen['errno']}"
+            return None if probe.kind != "tcp" or seen["errno"] == "ECONNREFUSED" else f"refuse, but {seen['errno']}"
         return None if has_assumed_a_network(said) else f"direct to {said['to']}, but {seen['errno']}, and no route and no listener assumed"
     where, listener = plain(seen["acceptor's local"]), port(seen["accepted by"].replace(" ", ":"))
     if said["verdict"] == "refuse":

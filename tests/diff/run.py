@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass, field
 
+from .absence import compare_absence
 from .ask import contradiction, explain, miscounted, tally, verdicts
 from .compare import compare, outcome
 from .configs import KINDS, Draw, describe, kind_of, random_pod
@@ -80,7 +81,10 @@ class Harness:
         return self.worlds[kind]
 
     def random(self, seed, index, probes=150):
-        """One random configuration and some of its probes."""
+        """One random configuration and some of its probes; for one in fifty the proxy is not there."""
+        if Draw(f"absence {seed} {index}").chance(2):
+            compare_absence(self, seed, index, probes // 2)
+            return
         worlds = self.of(kind_of(seed, index))
         pod = random_pod(seed, index, worlds.pod_object())
         chosen = sample(options_of(pod), Draw(f"probes {seed} {index}"), probes)
@@ -98,13 +102,13 @@ class Harness:
             self.books.differences.append((name, f"weir: {state['state']}: {state['reason']}"))
             return
         there = worlds.iptables.ask(probes, self.timeout)
-        here = self._ask_weir(name, worlds.weir, options, probes)
+        here = self.ask_weir(name, worlds.weir, options, probes)[1]
         self._repeat(worlds, options, probes, there, here)
         for probe in probes:
             self._book(name, options, probe, outcome(probe, there[probe]), outcome(probe, here[probe]))
 
-    def _ask_weir(self, name, world, options, probes):
-        """The answers to all probes, of which explain and the counters have told the same."""
+    def ask_weir(self, name, world, options, probes):
+        """What explain says of all probes, and their answers; books where it, or the counters of verdicts, told something else."""
         said = explain(world, probes)
         for first in (True, False):
             before = verdicts(world)
@@ -119,7 +123,7 @@ class Harness:
         self.books.counted += 1
         self.books.contradictions += [(name, f"{probe}: explain says {text} (reason {said[probe]['reason']})") for probe, text in wrong.items()]
         self.books.contradictions += [(name, text) for text in lost]
-        return here
+        return said, here
 
     def _repeat(self, worlds, options, probes, there, here):
         """What differs is tried once more alone: a machine under load lets time-outs pass that are no answers."""

@@ -196,11 +196,15 @@ class WeirWorld(World):
         self.turn, self.workload = 0, None
 
     def apply(self, pod):
+        self.serve(options_of(pod))
+        return self.write(pod)
+
+    def write(self, pod):
+        """Tells the agent, and waits until it has heard; what `weir pods` says then."""
         self.turn = 1 - self.turn
         self.workload = f"turn-{self.turn}"
         item = json.loads(json.dumps(pod))
         item["metadata"]["labels"]["service.istio.io/workload-name"] = self.workload
-        self.serve(options_of(pod))
         self.pod.write(item)
         return wait_until(self._state, "the agent to apply a configuration", interval=0.005)
 

@@ -11,6 +11,7 @@ import secrets
 import pytest
 
 from diff import conformance
+from diff.absence import compare_absence
 from diff.compare import WANTED
 from diff.crew import Crew
 from diff.inputs import options_of
@@ -83,6 +84,15 @@ def test_istios_own_cases(harness, case):
     before = marks(harness)
     pod = conformance.pods()[case](harness.of("istio").pod_object())
     harness.full(case, "istio", pod)
+    check(harness, before)
+
+
+@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("seed", [SEED])
+def test_the_proxy_is_not_there(harness, seed, index):
+    """weir.io/before-proxy and proxy-down, in a random pod before its proxy listens, while it does, and afterwards."""
+    before = marks(harness)
+    compare_absence(harness, seed, index, PROBES)
     check(harness, before)
 
 

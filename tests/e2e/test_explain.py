@@ -7,7 +7,7 @@ import pytest
 
 from lab import Lab
 from lab.agent import directories
-from lab.command import WEIR, run
+from lab.command import PROBE, WEIR, run
 from support import dual_stack, mesh_pod, plain_pod, start_proxy, wait_state
 from test_outcomes import ROWS, World, families
 
@@ -75,6 +75,24 @@ def test_the_proxys_absence_is_part_of_the_answer(world):
     assert now() == [("redirect", "all_included")] * 2
     proxy.stop()
     assert now() == [("refuse", "proxy_down")] * 2
+
+
+@pytest.mark.parametrize("proto", ["udp", "tcp"])
+@pytest.mark.parametrize("policy", ["refuse", "direct"])
+def test_lookups_without_a_responder(world, policy, proto):
+    """Who answers name lookups is looked for where lookups are sent, before it was there, while it is, and afterwards."""
+    pod = mesh_pod(world.lab, annotations={"weir.io/before-proxy": policy}, proxy_env={"ISTIO_META_DNS_CAPTURE": "true"})
+
+    def now():
+        answer = explain(world.lab, pod, "--to=192.0.2.1:53", f"--proto={proto}")
+        return answer["verdict"], answer["to"], answer["reason"]
+
+    assert now() == (policy, "127.0.0.1:15053" if policy == "refuse" else "192.0.2.1:53", "before_proxy")
+    responder = pod.serve("127.0.0.1:15053", options=["--udp=127.0.0.1:15053"], uid=1337, container="istio-proxy")
+    assert now() == ("redirect", "127.0.0.1:15053", "dns")
+    pod.run([PROBE, "batch", "--timeout=5"], stdin="udp 1000 1000 - - 192.0.2.1:53\n")
+    responder.stop()
+    assert now() == ("refuse", "127.0.0.1:15053", "proxy_down")
 
 
 ANNOTATIONS = {
