@@ -3,7 +3,7 @@
 
 import random
 
-from .inputs import ANNOTATION, DECLARED, container, options_of, with_istio_init
+from .inputs import ANNOTATION, DECLARED, container, options_of, with_istio_init, with_linkerd_init
 from .worlds import PORTS
 
 CIDRS4 = ("10.96.0.0/16", "10.96.0.1/32", "203.0.113.0/24", "203.0.113.20/32", "203.0.113.21/31", "0.0.0.0/0", "128.0.0.0/1", "10.0.0.0/8",
@@ -131,6 +131,18 @@ def linkerd(draw, pod):
         for entry in proxy["env"]:
             if entry["name"] == "LINKERD2_PROXY_INBOUND_LISTEN_ADDR":
                 entry["value"] = "[::]:4143"
+    if draw.chance(25):
+        linkerd_init(draw, pod)
+
+
+def linkerd_init(draw, pod):
+    """The same told by arguments of linkerd-init; some of which only such arguments can say."""
+    options = options_of(pod)
+    if draw.chance(40):
+        options.redirect_ports = [str(port) for port in draw.some(PORTS, 6)]
+    if draw.chance(30):
+        options.inbound_ignore = []
+    with_linkerd_init(pod, options)
 
 
 def declared(draw, pod):
@@ -176,6 +188,9 @@ def describe(pod):
                   and entry["name"] != "ISTIO_META_INTERCEPTION_MODE"]
         if item:
             lines.append(f"runs as {item.get('securityContext', {}).get('runAsUser')}:{item.get('securityContext', {}).get('runAsGroup')}")
+    init = container(pod, "linkerd-init")
+    if init:
+        lines = ["linkerd-init", *init["args"]]
     init = container(pod, "istio-init")
     if init:  # nothing else counts
         env = [f"{entry['name']}={entry['value']}" for entry in init["env"]]

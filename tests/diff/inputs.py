@@ -149,6 +149,31 @@ def linkerd(pod):
         subnets_ignore=listed("skip-subnets"), ipv6=env.get("LINKERD2_PROXY_INBOUND_LISTEN_ADDR", "").startswith("["))
 
 
+def with_linkerd_init(pod, options):
+    """Makes a pod of linkerd-cni's one of linkerd-init's, whose rules weir is told to take over."""
+    arguments = ["-p", options.incoming_port, "-o", options.outgoing_port, "-u", options.uid]
+    arguments += ["-g", options.gid] if options.gid > 0 else []
+    for flag, values in (("--inbound-ports-to-ignore", options.inbound_ignore), ("--outbound-ports-to-ignore", options.outbound_ignore),
+                         ("--subnets-to-ignore", options.subnets_ignore)):
+        arguments += [flag, ",".join(values)] if values else []
+    arguments += [text for port in options.redirect_ports for text in ("-r", port)] + [f"--ipv6={str(options.ipv6).lower()}"]
+    pod["spec"]["initContainers"].insert(0, {"name": "linkerd-init", "image": "linkerd/proxy-init", "args": list(map(str, arguments))})
+    pod["metadata"]["annotations"]["weir.io/capture"] = "on"
+    return pod
+
+
+def linkerd_init(init):
+    """The container's arguments: nothing else counts."""
+    arguments, told = list(init["args"]), {}
+    while arguments:
+        flag, _, value = arguments.pop(0).partition("=")
+        told.setdefault(flag, []).extend((value or arguments.pop(0)).split(","))
+    return LinkerdOptions(
+        incoming_port=int(told["-p"][0]), outgoing_port=int(told["-o"][0]), uid=int(told["-u"][0]), gid=int(told.get("-g", ["0"])[0]),
+        inbound_ignore=told.get("--inbound-ports-to-ignore", []), outbound_ignore=told.get("--outbound-ports-to-ignore", []),
+        subnets_ignore=told.get("--subnets-to-ignore", []), redirect_ports=told.get("-r", []), ipv6=told["--ipv6"] == ["true"])
+
+
 def declared(pod):
     """A proxy that no mesh injected: Istio's rules without Envoy's own ports. A direction without a port is not captured."""
     annotations = pod["metadata"]["annotations"]
@@ -171,7 +196,9 @@ def declared(pod):
 
 def options_of(pod):
     annotations, init = pod["metadata"]["annotations"], container(pod, "istio-init")
-    if container(pod, "linkerd-proxy"):
+    if container(pod, "linkerd-init"):
+        options = linkerd_init(container(pod, "linkerd-init"))
+    elif container(pod, "linkerd-proxy"):
         options = linkerd(pod)
     elif any(key.startswith(DECLARED) for key in annotations):
         options = declared(pod)

@@ -145,7 +145,7 @@ def lookups(options):
 
 def inbound(options):
     """(source, address, port) from outside."""
-    listed = options.inbound_ports_include + "," + options.inbound_ports_exclude if isinstance(options, IstioOptions) else ",".join(options.inbound_ignore)
+    listed = options.inbound_ports_include + "," + options.inbound_ports_exclude if isinstance(options, IstioOptions) else ",".join(options.inbound_ignore + options.redirect_ports)
     sources = list(SOURCES)
     if not isinstance(options, IstioOptions):
         sources += [source for source in edges(",".join(options.subnets_ignore)) if source != "127.255.255.255"]  # a broadcast binds nothing

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The meshes' own acceptance tests, rebuilt: what Istio and Linkerd start a pod with, and what Linkerd's laboratory tries.
 
-Each runs behind the meshes' own iptables rules and behind weir; what a mesh refuses without redirection is tried without it, too. Of
-proxy-init's laboratory one pod is missing, pod-redirects-whitelisted: nothing in a Pod object says --ports-to-redirect.
+Each runs behind the meshes' own iptables rules and behind weir; what a mesh refuses without redirection is tried without it, too.
 """
 
 import pytest
 
-from diff.inputs import options_of
-from diff.rules import build
+from diff.inputs import options_of, with_linkerd_init
+from diff.rules import LinkerdOptions, build
 from lab import Lab, net
 from support import APP, KINDS, PYTHON, dual_stack, listener_port, plain, wait_state
 
@@ -265,6 +264,19 @@ def test_pod_redirects_all_but_some(lab, tester, kind):
     assert asked(pod, other, 9090, uid=LINKERD, container="linkerd-proxy") == "app"  # the proxy's does not
     assert asked(pod, pod, 9090, ip="127.0.0.1") == "app"
     assert asked(pod, pod, 9090) == "app"  # nor what stays in the pod
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pod_redirects_some(lab, tester, kind):
+    """pod-redirects-whitelisted: -r 9090 -r 9099, which only the arguments of linkerd-init can say."""
+    def told(item):
+        options = LinkerdOptions(incoming_port=STUB_PORT, outgoing_port=STUB_PORT, uid=LINKERD, gid=LINKERD, redirect_ports=["9090", "9099"])
+        return with_linkerd_init(item, options)
+
+    pod = redirected(lab, kind, "linkerd", told)
+    pod.serve(f"[::]:{STUB_PORT}", uid=LINKERD, container="linkerd-proxy", options=["--tag=proxy"])
+    assert [asked(tester, pod, port) for port in (8080, 9090, 9099)] == ["proxy"] * 3
+    assert [asked(tester, pod, port) for port in (8088, 8888, 8988)] == ["ECONNREFUSED"] * 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
