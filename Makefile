@@ -121,7 +121,8 @@ $(B)/san/libpure.a: $(patsubst %.c,$(B)/san/%.o,$(PURE))
 
 $(B)/tests/test_%: $(B)/san/tests/unit/test_%.o $(B)/san/libpure.a
 	@mkdir -p $(@D)
-	$(CC) $(SAN) -o $@ $^ -lcmocka $(LIBS)
+	$(CC) $(SAN) $(WRAP) -o $@ $^ -lcmocka $(LIBS)
+$(B)/tests/test_kube_keep: WRAP := -Wl,--wrap=json_object_get,--wrap=json_array_get
 
 # A pod as JSON in, what it compiles to as JSON out: for tests that compare, and for people.
 $(B)/tests/policy-dump: $(B)/san/tests/unit/policy_dump.o $(B)/san/libpure.a
@@ -175,6 +176,7 @@ demo: all $(B)/tests/probe
 bench: all $(B)/tests/probe $(B)/tests/relay $(B)/tests/load
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/run.py
 	WEIR_PEERS=500000 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider -q -s tests/e2e/test_many_peers.py
+	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/cni.py
 
 diff: all $(B)/tests/probe
 	cd tests && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m diff --configs $(or $(CONFIGS),1000) \

@@ -235,7 +235,9 @@ int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_
 		*ret_error = "an object without a name";
 		return -EINVAL;
 	}
-	distrust(object);
+	if (s->resource ==
+	    &kube_resources[KUBE_PODS_HERE]) /* of others no annotation places them */
+		distrust(object);
 	digest = digest_of(object);
 	if (known && known->digest == digest && failure_of(s, key) == s->objects->n_errors)
 		return 0;

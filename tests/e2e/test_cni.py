@@ -62,6 +62,25 @@ def test_add_returns_when_the_pod_is_captured(lab, agent, version):
     wait_until(lambda: cookie not in cookies_in(lab, "weir_pods"), "the pod to be let go")
 
 
+def test_status_and_gc_of_version_1_1(lab, agent):
+    """STATUS asks whether the chain can take pods; GC, with no attachment valid, ends what ADD has made."""
+    cni, pod = Cni(lab, "1.1.0", agentAway="refuse", timeoutSeconds=1), lab.pod("web", mesh="istio", network=False)
+    told(pod)
+    cni.call("status", pod)
+    cni.add(pod)
+    cni.call("gc", pod)
+    assert not sandboxes(lab)
+    cni.add(pod)  # the address and all else is free again
+    assert len(sandboxes(lab)) == 1 and known(lab, pod)["state"] == "captured"
+    cni.check(pod)
+    agent.stop()
+    done = cni.call("status", pod, check=False)
+    assert done.returncode and "weir" in done.stdout + done.stderr
+    cni.call("gc", pod)  # never fails for want of the agent
+    lab.agent()
+    cni.call("status", pod)
+
+
 def test_the_result_is_that_of_the_chain_without_weir(lab, agent):
     """Byte for byte, but for the container's own addresses."""
     pod = lab.pod("web", network=False)

@@ -4,7 +4,10 @@
 import json
 import os
 import pathlib
+import select
 import shutil
+import socket
+import threading
 import time
 
 import pytest
@@ -41,6 +44,77 @@ def exec_user(command, **more):
 
 def runs(api):
     return len((api.folder / "runs").read_text().splitlines())
+
+
+# -- proxies ---------------------------------------------------------------------------------------------------------------
+
+class Proxy:
+    """An HTTP proxy that knows CONNECT alone; who was asked for is in `asked`."""
+
+    def __init__(self):
+        self.asked, self.listener = [], socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += client.recv(1)
+        method, target, _ = head.decode().split(" ", 2)
+        self.asked.append(f"{method} {target}")
+        host, port = target.rsplit(":", 1)
+        with client, socket.create_connection((host, int(port))) as server:
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            other = {client: server, server: client}
+            while True:
+                for ready in select.select([client, server], [], [])[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        return
+                    other[ready].sendall(data)
+
+
+def test_proxy_of_the_kubeconfig(lab, api, monkeypatch):
+    """It counts more than the environment's."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    with Proxy() as proxy:
+        begin(lab, api, cluster={"proxy-url": proxy.url})
+        assert set(proxy.asked) == {f"CONNECT 127.0.0.1:{api.port}"}
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
+def test_proxy_of_the_environment(lab, api, monkeypatch, name):
+    with Proxy() as proxy:
+        monkeypatch.setenv(name, proxy.url)
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # for http:// alone
+        begin(lab, api)
+        assert set(proxy.asked) == {f"CONNECT 127.0.0.1:{api.port}"}
+
+
+def test_no_proxy(lab, api, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,127.0.0.1")
+    begin(lab, api)
+
+
+def test_proxy_that_is_away(lab, api):
+    agent = begin(lab, api, cluster={"proxy-url": "http://127.0.0.1:1"}, wait=False)
+    wait_until(lambda: "127.0.0.1 port 1 " in why(agent), "the proxy in /readyz")
 
 
 # -- certificates and tokens -----------------------------------------------------------------------------------------------

@@ -126,15 +126,25 @@ def test_annotation_error(lab, api):
 
 
 def test_missing_sidecar(lab, api):
+    """CNI's answer, the log, the Event, `weir pods` and the metrics tell the same, and of no other pod."""
     api.put({**NAMESPACE, "metadata": {"name": "default", "labels": {"istio-injection": "enabled"}}})
-    pod = lab.pod("bare")
-    api.put(pod.object())
+    bare, refused = lab.pod("bare"), lab.pod("refused", annotations={"sidecar.istio.io/inject": "false"})
+    for pod in (bare, refused):
+        api.put(pod.object())
     agent = start(lab, api)
-    assert add(lab, pod)["state"] == "missing_sidecar"
+    assert add(lab, refused)["state"] == "not_captured"
+    answer = add(lab, bare)
     wait_until(lambda: events_of(api, "bare"), "the Event")
-    assert events_of(api, "bare")[0]["reason"] == "MissingSidecar"
-    assert events_of(api, "bare")[0]["note"] == said(lab, pod)["reason"]
-    assert ("state", "missing_sidecar") in next(labels for name, labels in agent.metrics() if name == "weir_pod_info")
+    pod = said(lab, bare)
+    assert (pod["state"], answer["state"]) == ("missing_sidecar", "missing_sidecar")
+    assert answer["reason"] == pod["reason"] == events_of(api, "bare")[0]["note"]
+    assert [event["reason"] for event in api.created] == ["MissingSidecar"]
+    assert pod["reason"] in agent.weir("pods").stdout
+    logged = [line for line in agent.stderr().splitlines() if "state=missing_sidecar" in line]
+    assert len(logged) == 1 and "pod=default/bare" in logged[0] and f'reason="{pod["reason"]}"' in logged[0]
+    metrics = agent.metrics()
+    assert total(metrics, "weir_pods", state="missing_sidecar") == 1 == agent.weir("status", "-o", "json")["pods"]["missing_sidecar"]
+    assert [dict(labels)["pod"] for name, labels in metrics if name == "weir_pod_info" and ("state", "missing_sidecar") in labels] == ["bare"]
 
 
 def test_pod_that_is_not_understood(lab, api):
