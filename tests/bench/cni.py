@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time from CNI ADD to captured: the plugin as a runtime runs it, alone on the node and with other captured pods present.
 
-usage: tests/bench/cni.py [PODS_PRESENT [ADDS]]      (250 200)
+usage: tests/bench/cni.py [PODS_PRESENT [ADDS]]      (250 100)
 """
 
 import pathlib
@@ -17,7 +17,7 @@ from lab.agent import ask  # noqa: E402
 from lab.cni import weir_cni  # noqa: E402
 from lab.command import run, wait_until  # noqa: E402
 
-SETTLED_S = 0.15  # the agent reads a new pod file within 20 ms, and runs again after what it does
+SETTLED_S = 0.7  # a sandbox is made well after the pod is known: the run over all pods that the news of it brings has ended
 
 
 def told(pod):
@@ -77,7 +77,7 @@ def measure(lab, agent, present, adds):
 
 
 def main():
-    present, adds = (int(text) for text in (sys.argv[1:] + ["250", "200"][len(sys.argv) - 1:])[:2])
+    present, adds = (int(text) for text in (sys.argv[1:] + ["250", "100"][len(sys.argv) - 1:])[:2])
     with Lab("bench-cni") as lab:
         agent = lab.agent()
         nobody = lab.pod("none", network=False)
