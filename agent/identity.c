@@ -20,6 +20,7 @@ struct identity {
 	struct peers last; /* what the maps hold */
 	bool synced; /* last is true; an earlier agent may have left anything */
 	size_t left_out;
+	uint64_t left_out_ever;
 	bool serves; /* keep served */
 	struct peer_served *served; /* by workload and port; owned */
 	size_t n_served;
@@ -48,6 +49,11 @@ void identity_free(struct identity *id)
 size_t identity_left_out(const struct identity *id)
 {
 	return id->left_out;
+}
+
+uint64_t identity_left_out_ever(const struct identity *id)
+{
+	return id->left_out_ever;
 }
 
 static uint32_t give_id(void *ctx, const char *kind, const char *namespace, const char *name)
@@ -266,6 +272,7 @@ int identity_sync(struct identity *id, const struct source *source)
 	peers_free(&id->last);
 	id->last = now;
 	id->synced = removed >= 0 && ports >= 0;
+	id->left_out_ever += id->left_out;
 	report(id, before);
 	if (!id->synced)
 		return removed < 0 ? removed : ports;

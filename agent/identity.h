@@ -33,5 +33,7 @@ void identity_forget(struct identity *identity, uint32_t workload);
 
 /* How many addresses did not fit, the last time. */
 size_t identity_left_out(const struct identity *identity);
+/* The sum of that over all times. */
+uint64_t identity_left_out_ever(const struct identity *identity);
 
 #endif

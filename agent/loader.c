@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/ancestors.h"
+#include "agent/sizes.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -214,6 +215,7 @@ static int configure(struct loader *l)
 
 	l->skel->rodata->weir_pod_local = l->options.pod_local;
 	err = err ?: bpf_map__set_max_entries(l->skel->maps.weir_udp_flows, size);
+	err = err ?: sizes_apply(l->options.sizes, l->skel->obj, l->bpf_dir);
 	return err ?: choose(l);
 }
 

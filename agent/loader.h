@@ -17,9 +17,11 @@
 #include <stdint.h>
 
 struct loader;
+struct sizes;
 
 struct loader_options {
 	const char *bpf_dir;
+	const struct sizes *sizes; /* of the tables; outlives the call */
 	uint32_t max_flows; /* how many flows the hooks may make; 0: the default */
 	bool pod_local; /* count what stays within a pod */
 	bool tls; /* look at the first payload of each connection */

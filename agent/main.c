@@ -317,6 +317,7 @@ static int open_loader(struct agent *agent, char **ret_error)
 {
 	const struct agent_options *o = &agent->options;
 	struct loader_options loader = { .bpf_dir = o->bpf_dir,
+					 .sizes = &o->sizes,
 					 .max_flows = o->max_flows,
 					 .tls = o->tls,
 					 .udp = o->udp,

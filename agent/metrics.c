@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the exporter asks the agent for: pods, hooks, maps, and to fold the live sockets. */
+#include <bpf/bpf.h>
 #include <string.h>
 
 #include "agent/agent.h"
@@ -63,24 +64,56 @@ static void each_hook(void *ctx, exporter_hook_fn fn, void *arg)
 	fn(arg, "sk_lookup", lookup_attached(agent));
 }
 
+/* Tables that the hooks fill, and where they count what did not fit. */
+static const struct {
+	const char *map;
+	enum weir_counter counter;
+} filled[] = {
+	{ "weir_flows", WEIR_COUNTER_FLOW_OVERFLOW },
+	{ "weir_udp_flows", WEIR_COUNTER_UDP_OVERFLOW },
+	{ "weir_origdst", WEIR_COUNTER_ORIGDST_LOST },
+	{ "weir_listeners", WEIR_COUNTER_LISTENER_LOST },
+	{ "weir_verdicts", WEIR_COUNTER_VERDICT_LOST },
+};
+
+/* How often a table had no room; -1 where that fails something that is told by itself. */
+static int64_t times_full(const struct agent *agent, const char *map)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(filled); i++) {
+		uint32_t index = filled[i].counter;
+		uint64_t count = 0;
+
+		if (strcmp(filled[i].map, map))
+			continue;
+		bpf_map_lookup_elem(agent->exporter.counters, &index, &count);
+		return (int64_t)count;
+	}
+	if (!strcmp(map, "weir_names"))
+		return (int64_t)names_left_out(agent->names);
+	if (!strcmp(map, "weir_peers"))
+		return (int64_t)identity_left_out_ever(agent->reconciler->identity);
+	return -1;
+}
+
 struct map_call {
+	const struct agent *agent;
 	exporter_map_fn fn;
 	void *arg;
 };
 
 static void pass_map(const char *name, int fd, void *ctx)
 {
-	uint64_t entries, max_entries;
 	struct map_call *call = ctx;
+	struct snapshot_map map = { .map = name, .full = times_full(call->agent, name) };
 
-	if (exporter_map_entries(fd, &entries, &max_entries) == 0)
-		call->fn(call->arg, name, entries, max_entries);
+	if (exporter_map_entries(fd, &map.entries, &map.max_entries) == 0)
+		call->fn(call->arg, &map);
 }
 
 static void each_map(void *ctx, exporter_map_fn fn, void *arg)
 {
-	struct map_call call = { .fn = fn, .arg = arg };
 	struct agent *agent = ctx;
+	struct map_call call = { .agent = agent, .fn = fn, .arg = arg };
 
 	loader_each_map(agent->loader, pass_map, &call);
 }

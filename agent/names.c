@@ -21,6 +21,7 @@ struct named {
 struct names {
 	struct names_maps maps;
 	uint32_t next;
+	uint64_t left_out; /* names for which there was no room, each time */
 	void *tree; /* by name and pod */
 	void *ids; /* the same, by id */
 };
@@ -143,9 +144,11 @@ static struct named *find_or_make(struct names *n, struct named *key)
 		return *found;
 	key->id = n->next;
 	if (write_new(n, key)) {
-		log_error("weir_names is full", "kind", key->name.kind, "namespace",
-			  key->name.namespace, "name", key->name.name, "effect", "counted as other",
-			  NULL);
+		/* said once: a cluster has as many names as it has, and each is asked for again */
+		if (!n->left_out++)
+			log_error("weir_names is full", "kind", key->name.kind, "namespace",
+				  key->name.namespace, "name", key->name.name, "effect",
+				  "counted as other", NULL);
 		return NULL;
 	}
 	e = remember(n, key);
@@ -199,6 +202,11 @@ uint32_t names_describe(struct names *n, const char *kind, const char *namespace
 	free(e->traits);
 	e->traits = copy_traits(traits);
 	return e->id;
+}
+
+uint64_t names_left_out(const struct names *n)
+{
+	return n->left_out;
 }
 
 const struct weir_name *names_name(const struct names *n, uint32_t id)

@@ -34,6 +34,8 @@ uint32_t names_pod_id(struct names *names, const char *kind, const char *namespa
 uint32_t names_describe(struct names *names, const char *kind, const char *namespace,
 			const char *name, const struct weir_traits *traits);
 
+/* How often a name got WEIR_ID_OTHER. */
+uint64_t names_left_out(const struct names *names);
 /* The name of an id that is above WEIR_ID_FIRST; NULL when it has none. Until the next sweep. */
 const struct weir_name *names_name(const struct names *names, uint32_t id);
 /* The id of a pod's workload, without the pod; the same for one that is of no pod. */

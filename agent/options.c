@@ -7,6 +7,7 @@
 #include <sys/utsname.h>
 
 #include "agent/policy.h"
+#include "base/cleanup.h"
 #include "base/log.h"
 
 static const char *host_name(void)
@@ -34,6 +35,7 @@ enum {
 	OPT_PATH,
 	OPT_WEB_CONFIG,
 	OPT_MAX_FLOWS,
+	OPT_MAP_SIZE,
 	OPT_TLS,
 	OPT_UDP,
 	OPT_POD_LOCAL,
@@ -79,6 +81,10 @@ static const struct argp_option options[] = {
 	{ "metrics.max-flows", OPT_MAX_FLOWS, "N", 0,
 	  "series of connections that have a place of their own, of all workloads together (57344)",
 	  0 },
+	{ "map-size", OPT_MAP_SIZE, "MAP=N", 0,
+	  "entries of one of the kernel's tables, as weir_map_max_entries names them; may be "
+	  "given for several",
+	  0 },
 	{ "metrics.tls", OPT_TLS, NULL, 0,
 	  "tell TLS from plaintext by the first bytes of a connection; costs something at each "
 	  "packet",
@@ -119,6 +125,7 @@ static const char *parse_name(struct argp_state *state, const char *option, cons
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct agent_options *o = state->input;
+	_cleanup_free_ char *error = NULL;
 	char *end;
 
 	switch (key) {
@@ -180,6 +187,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_MAX_FLOWS:
 		o->max_flows = parse_count(state, "metrics.max-flows", arg);
+		break;
+	case OPT_MAP_SIZE:
+		if (sizes_parse(&o->sizes, arg, &error) < 0)
+			argp_error(state, "%s", error);
 		break;
 	case OPT_TLS:
 		o->tls = true;

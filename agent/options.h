@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/sizes.h"
+
 struct agent_options {
 	const char *cgroup_root; /* NULL: the kubepods cgroup that is found */
 	bool allow_root_cgroup;
@@ -30,6 +32,7 @@ struct agent_options {
 	bool pod_label; /* a series for each pod of a workload */
 	const char *cluster_name; /* in Istio's metrics */
 	const char *network_name; /* likewise; NULL: no label */
+	struct sizes sizes; /* of tables that shall not have their default */
 	uint32_t max_flows; /* 0: WEIR_FLOWS_MAX less the reserve */
 };
 

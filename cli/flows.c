@@ -49,12 +49,17 @@ int flows_read(const char *bpf_dir, struct flow_entry **ret, size_t *ret_n)
 					   sizeof(struct weir_flow));
 	struct weir_flow_key *from = NULL, key;
 	struct flow_entry *list = NULL, entry;
-	size_t n = 0;
+	struct bpf_map_info info = { 0 };
+	__u32 len = sizeof(info);
+	size_t n = 0, limit;
 
 	if (fd < 0)
 		return fd;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) < 0)
+		return -errno;
+	limit = 2 * (size_t)info.max_entries;
 	fold(bpf_dir);
-	while (n < 2 * WEIR_FLOWS_MAX && !bpf_map_get_next_key(fd, from, &key)) {
+	while (n < limit && !bpf_map_get_next_key(fd, from, &key)) {
 		entry.key = key;
 		if (!bpf_map_lookup_elem(fd, &key, &entry.value))
 			list_append(list, n, entry);

@@ -248,12 +248,13 @@ static void add_hook(void *arg, const char *hook, bool attached)
 	s->hooks[s->n_hooks++] = (struct snapshot_hook){ copy(hook), attached };
 }
 
-static void add_map(void *arg, const char *map, uint64_t entries, uint64_t max_entries)
+static void add_map(void *arg, const struct snapshot_map *map)
 {
 	struct snapshot *s = arg;
 
 	s->maps = grow(s->maps, s->n_maps, sizeof(*s->maps));
-	s->maps[s->n_maps++] = (struct snapshot_map){ copy(map), entries, max_entries };
+	s->maps[s->n_maps] = *map;
+	s->maps[s->n_maps++].map = copy(map->map);
 }
 
 static void add_kubernetes(void *arg, const struct snapshot_kubernetes *resource)
@@ -319,7 +320,7 @@ void snapshot_free(struct snapshot *s)
 	for (size_t i = 0; i < s->n_hooks; i++)
 		free(s->hooks[i].hook);
 	for (size_t i = 0; i < s->n_maps; i++)
-		free(s->maps[i].map);
+		free((char *)s->maps[i].map);
 	for (size_t i = 0; i < s->n_names; i++)
 		free(s->names[i].traits);
 	free(s->served);

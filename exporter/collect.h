@@ -23,7 +23,8 @@ struct exporter_pod {
 
 typedef void (*exporter_pod_fn)(void *arg, const struct exporter_pod *pod);
 typedef void (*exporter_hook_fn)(void *arg, const char *hook, bool attached);
-typedef void (*exporter_map_fn)(void *arg, const char *map, uint64_t entries, uint64_t max_entries);
+/* The name is copied. */
+typedef void (*exporter_map_fn)(void *arg, const struct snapshot_map *map);
 typedef void (*exporter_kubernetes_fn)(void *arg, const struct snapshot_kubernetes *resource);
 
 /* Where a scrape reads. File descriptors are borrowed, -1: there is none; callbacks may be NULL. */

@@ -102,6 +102,11 @@ static void fill_kernel(const struct snapshot *s, struct series_table *tables)
 		v = series_add(&tables[TABLE_MAPS], &labels)->values;
 		v[COLUMN_COUNT].count = s->maps[i].entries;
 		v[COLUMN_CAPACITY].count = s->maps[i].max_entries;
+		if (s->maps[i].full < 0)
+			continue;
+		LABEL(&labels, "map", s->maps[i].map);
+		v = series_add(&tables[TABLE_MAPS_FULL], &labels)->values;
+		v[COLUMN_COUNT].count = (uint64_t)s->maps[i].full;
 	}
 	v = series_add(&tables[TABLE_LOSSES], &labels)->values;
 	v[COLUMN_UNTRACKED].count = lost[WEIR_COUNTER_UNTRACKED_SOCKETS];

@@ -45,8 +45,9 @@ struct snapshot_hook {
 };
 
 struct snapshot_map {
-	char *map;
+	const char *map; /* owned */
 	uint64_t entries, max_entries;
+	int64_t full; /* how often it was; -1: nobody counts that */
 };
 
 /* A resource of the Kubernetes API. */

@@ -5,7 +5,7 @@ import pytest
 
 from lab import Lab
 from lab.agent import total
-from lab.command import wait_until
+from lab.command import WEIR, run, wait_until
 from books import NOTHING, books, flow, metrics, pod_of, settled
 from support import APP, PROXY, Shell, start_proxy, wait_state
 
@@ -184,3 +184,60 @@ def test_top_adds_up_the_pods_of_a_workload(labelled):
         text = labelled.weir("top", "-b", "-n", "1", "-d", "1", "--filter=default/summed").stdout
     rows = [line.split() for line in text.splitlines() if line.startswith("default/summed ")]
     assert len(rows) == 1 and rows[0][4] == "2", text
+
+
+# -- sizes of tables -------------------------------------------------------------------------------------------------------
+
+def of_map(lab, name, table):
+    return total(metrics(lab), name, map=table)
+
+
+def test_tables_have_the_size_that_is_asked_for():
+    """What does not fit is told, and fits when something else goes; a table that is pinned keeps its size."""
+    with Lab("sizes") as lab:
+        lab.agent("--map-size=weir_peers=6", "--map-size=weir_verdicts=1", "--map-size=weir_listeners=77")
+        assert of_map(lab, "weir_map_max_entries", "weir_peers") == 6
+        assert of_map(lab, "weir_map_max_entries", "weir_listeners") == 77
+        assert of_map(lab, "weir_map_max_entries", "weir_names") == 65536
+        first = pod_of(lab, "first", ipv6=None)
+        own = of_map(lab, "weir_map_entries", "weir_peers") - 1  # the machine's own addresses are peers, too
+        others = [pod_of(lab, f"other-{index}", ipv6=None) for index in range(8)]
+        wait_until(lambda: of_map(lab, "weir_map_full_total", "weir_peers") >= 3 + own, "addresses that did not fit")
+        assert of_map(lab, "weir_map_entries", "weir_peers") == 6
+        for pod in others:
+            pod.serve("0.0.0.0:8080")
+            assert first.connect(f"{pod.ip}:8080")["ok"]
+
+        def dialled():
+            return {dict(labels)["peer_workload"] for (name, labels), value in metrics(lab).items()
+                    if name == "weir_tcp_connections_opened_total" and {("workload", "first"), ("direction", "outbound")} <= labels}
+
+        assert "unknown" in dialled() and settled(lab, first, "outbound", 8)["opened"] == 8
+        lab.agents[-1].stop()
+        agent = lab.agent("--map-size=weir_peers=1000")
+        assert of_map(lab, "weir_map_max_entries", "weir_peers") == 6 and "keeps its size" in agent.stderr()
+        assert of_map(lab, "weir_map_max_entries", "weir_listeners") == 77
+        agent.stop()
+        lab.weir("cleanup")
+        lab.agent("--map-size=weir_peers=1000")
+        wait_until(lambda: of_map(lab, "weir_map_entries", "weir_peers") == own + 9, "all addresses to fit")
+        assert of_map(lab, "weir_map_full_total", "weir_peers") == 0
+
+
+def test_names_that_do_not_fit():
+    with Lab("names") as lab:
+        lab.agent("--map-size=weir_names=2")
+        pods = [pod_of(lab, f"named-{index}") for index in range(4)]
+        pods[0].serve("0.0.0.0:8080")
+        answers = [pod.connect(f"{pods[0].ip}:8080") for pod in pods[1:]]
+        wait_until(lambda: total(metrics(lab), "weir_tcp_connections_closed_total", direction="outbound") == 3, "three connections")
+        now = metrics(lab)
+        assert total(now, "weir_tcp_sent_bytes_total", direction="outbound") == sum(answer["sent"] for answer in answers)
+        assert total(now, "weir_tcp_connections_opened_total", direction="outbound", workload="other") == 2
+        assert total(now, "weir_map_full_total", map="weir_names") > 0
+
+
+@pytest.mark.parametrize("wrong", ["weir_flows=5", "weir_peers", "weir_peers=", "weir_peers=0", "weir_peers=1x", "peers=5", "=5"])
+def test_wrong_sizes_are_refused(wrong):
+    done = run(WEIR, "agent", f"--map-size={wrong}", check=False)
+    assert done.returncode and f"--map-size={wrong}: " in done.stderr and "weir_peers" in done.stderr

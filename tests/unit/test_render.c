@@ -126,7 +126,7 @@ static struct snapshot_pod pods[] = {
 };
 
 static struct snapshot_hook hooks[] = { { "connect4", true }, { "sockops", false } };
-static struct snapshot_map maps[] = { { "weir_flows", 2, 65536 } };
+static struct snapshot_map maps[] = { { "weir_flows", 2, 65536, 3 }, { "weir_pods", 1, 4096, -1 } };
 
 static const struct snapshot whole = {
 	.flows = cart_flows,
@@ -212,8 +212,10 @@ static const char *const golden[] = {
 	"weir_pod_input_errors{namespace=\"shop\",pod=\"cart-1\"} 0\n",
 	"weir_pod_input_warnings{namespace=\"shop\",pod=\"cart-1\"} 2\n",
 	"weir_hook_attached{hook=\"connect4\"} 1\nweir_hook_attached{hook=\"sockops\"} 0\n",
-	"weir_map_entries{map=\"weir_flows\"} 2\n",
-	"weir_map_max_entries{map=\"weir_flows\"} 65536\n",
+	"weir_map_entries{map=\"weir_flows\"} 2\nweir_map_entries{map=\"weir_pods\"} 1\n",
+	"weir_map_max_entries{map=\"weir_flows\"} 65536\n"
+	"weir_map_max_entries{map=\"weir_pods\"} 4096\n",
+	"weir_map_full_total{map=\"weir_flows\"} 3\n",
 	"weir_untracked_sockets_total 1\n",
 	"weir_events_lost_total 12\n",
 	"weir_flow_overflow_total 2\n",
