@@ -105,6 +105,10 @@ $(B)/tests/probe: tests/e2e/probe.c $(wildcard tests/e2e/probe/*.h) | $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -o $@ $<
 
+$(B)/tests/ring: tests/e2e/ring.c | $(SETUP)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -o $@ $< -luring
+
 $(B)/tests/%: tests/bench/%.c $(wildcard tests/bench/*.h) | $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -o $@ $<
@@ -156,7 +160,7 @@ $(B)/fuzz/libreaders.a: $(patsubst %.c,$(B)/fuzz/%.o,$(READERS) tests/fuzz/invar
 $(B)/fuzz/%: $(B)/fuzz/tests/fuzz/fuzz_%.o $(B)/fuzz/libreaders.a
 	$(CLANG) $(FUZZ_SAN) -fsanitize=fuzzer -o $@ $^ -ljansson -lyaml
 
-tests: all $(B)/tests/probe $(B)/tests/policy-dump $(B)/metrics-doc $(UNIT_BINS) $(BPF_TESTS)
+tests: all $(B)/tests/probe $(B)/tests/ring $(B)/tests/policy-dump $(B)/metrics-doc $(UNIT_BINS) $(BPF_TESTS)
 
 check: tests $(FUZZ)
 	-@scripts/fetch-envoy > /dev/null
@@ -173,10 +177,11 @@ check-cluster: all
 demo: all $(B)/tests/probe
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) scripts/demo $(if $(KEEP),--keep)
 
-bench: all $(B)/tests/probe $(B)/tests/relay $(B)/tests/load
+bench: all $(B)/tests/probe $(B)/tests/relay $(B)/tests/load $(B)/tests/datagram
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/run.py
 	WEIR_PEERS=500000 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider -q -s tests/e2e/test_many_peers.py
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/cni.py
+	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/udp.py
 
 diff: all $(B)/tests/probe
 	cd tests && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m diff --configs $(or $(CONFIGS),1000) \
