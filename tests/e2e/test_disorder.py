@@ -5,6 +5,8 @@ By a line that does so to always the same frames, on any kernel; and by netem, w
 """
 
 import contextlib
+import json
+import re
 
 import pytest
 
@@ -98,3 +100,38 @@ def test_datagrams(node, by):
         assert 0 < datagrams != 2000
         assert figures(node, client, "outbound") == wanted_datagrams((2000, sum(n % 3000 for n in range(2000))))
         assert figures(node, server, "inbound") == wanted_datagrams(received=(datagrams, size))
+
+
+def dropped(pod, by):
+    """Packets that a pod's own kernel did not let out."""
+    if by == "queue":
+        return json.loads(net.in_netns(pod.netns, "tc", "-s", "-j", "qdisc", "show", "dev", "eth0").stdout)[0]["drops"]
+    return int(re.search(r"counter packets (\d+)", net.in_netns(pod.netns, "nft", "list", "ruleset").stdout)[1])
+
+
+@pytest.mark.parametrize("by", ["queue", "packet filter"])
+def test_drops_on_the_local_output_path(node, by):
+    """The stack itself is told that a segment was not taken: it counts as sent when it has left."""
+    name = f"local-{next(COUNTER)}"
+    client, server = pod_of(node, name), pod_of(node, f"{name}-server")
+    for pod in (client, server):
+        if by == "queue":
+            net.in_netns(pod.netns, *"tc qdisc add dev eth0 root tbf rate 40mbit burst 4000 limit 5000".split())
+            net.in_netns(pod.netns, "ip", "link", "set", "eth0", "gso_max_segs", "1")
+        else:
+            rule = "meta l4proto tcp numgen inc mod 20 == 7 counter drop;"
+            net.in_netns(pod.netns, "nft", "-f", "-", stdin=f"table inet t {{ chain c {{ type filter hook output priority 0; {rule} }}\n}}\n")
+    with Shell(client) as near, Shell(server) as far:
+        for shell in (near, far):
+            shell(STREAMS)
+        far("l = tcp(AF_INET6); l.bind(('', 8080)); l.listen(64)")
+        near(f"s = tcp(); s.connect(('{server.ip}', 8080))")
+        far("c = l.accept()[0]; t = threading.Thread(target=lambda: [drain(c, 1000000), c.sendall(b'y' * 300000), c.close()]); t.start()")
+        near("s.sendall(b'x' * 1000000)")
+        assert near("drain(s)") == 300000
+        near("s.close()")
+        far("t.join()")
+    assert settled(node, client, "outbound", 1) == wanted(1000000, 300000)
+    assert settled(node, server, "inbound", 1) == wanted(300000, 1000000)
+    for pod in (client, server):
+        assert dropped(pod, by) > 0
