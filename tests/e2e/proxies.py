@@ -14,8 +14,7 @@ import pytest
 
 from lab import envoy, iptables
 from lab.command import wait_until
-from support import INBOUND, OUTBOUND, mesh_pod, plain, wait_state
-from test_tproxy import INTERCEPTION, TPROXY
+from support import INBOUND, OUTBOUND, mesh_pod, plain, tproxy_pod, wait_state
 
 COUNTER = itertools.count(1)
 
@@ -95,10 +94,10 @@ class EnvoyProxy(Sidecar):
     """Plain TCP on every port but those given: they are HTTP."""
 
     outbound_families = ("4", "mapped", "6")
-    tproxy = False
+    tproxy = original_src = False
 
     def __init__(self, pod, http_ports=()):
-        self.envoy = envoy.start(pod, http_ports=http_ports, tproxy=self.tproxy)
+        self.envoy = envoy.start(pod, http_ports=http_ports, tproxy=self.tproxy, original_src=self.original_src)
         self.process = self.envoy.process
 
     def saw(self, direction, ip, port, client):
@@ -108,19 +107,17 @@ class EnvoyProxy(Sidecar):
         wait_until(lambda: (client, endpoint(ip, port)) in entries(), f"Envoy to log {direction} {client} to {ip}:{port}: {entries()}")
 
 
-class EnvoyTproxy(EnvoyProxy):
-    """The inbound listener is a transparent one, and Envoy goes on to the application with the client's own address."""
+class EnvoyTransparent(EnvoyProxy):
+    """The inbound listener is a transparent one; onwards Envoy marks its connections by 127.0.0.6, as in REDIRECT mode."""
 
-    outbound_families = ("4", "mapped")  # the rules of this pod are IPv4's
     tproxy = True
+    pod = staticmethod(tproxy_pod)
 
-    @staticmethod
-    def pod(lab, kind):
-        pod = lab.pod(f"tproxy-{kind}-{next(COUNTER)}", mesh="istio", annotations={INTERCEPTION: "TPROXY"}, ipv6=None)
-        if kind == "iptables":
-            iptables.load(pod, TPROXY)
-            return pod
-        return wait_state(lab, pod.write())
+
+class EnvoyTproxy(EnvoyTransparent):
+    """As Istio configures TPROXY mode: Envoy goes on to the application with the client's own address."""
+
+    original_src = True
 
     @staticmethod
     def source(client, _):
@@ -190,5 +187,6 @@ def need(proxy, program, hint):
 
 ENVOY = need(EnvoyProxy, envoy.ENVOY.exists(), "scripts/fetch-envoy")
 ENVOY_TPROXY = need(EnvoyTproxy, envoy.ENVOY.exists(), "scripts/fetch-envoy")
+ENVOY_TRANSPARENT = need(EnvoyTransparent, envoy.ENVOY.exists(), "scripts/fetch-envoy")
 HAPROXY_TCP = need(Haproxy, HAPROXY, "scripts/setup")
 SQUID_HTTP = need(Squid, SQUID, "scripts/setup")

@@ -7,7 +7,9 @@ import pathlib
 import re
 import subprocess
 
-from lab import LabError, iptables
+from diff.inputs import options_of
+from diff.rules import build
+from lab import LabError, iptables, net
 from lab.agent import ask, known  # noqa: F401  (tests take both from here)
 from lab.command import run, wait_until
 from test_outcomes import BASIC
@@ -17,6 +19,7 @@ OUTBOUND, INBOUND = 15001, 15006
 BPFTOOL = "/usr/sbin/bpftool"
 PYTHON = "/usr/bin/python3"
 KINDS = ("iptables", "weir")
+INTERCEPTION = "sidecar.istio.io/interceptionMode"
 COUNTER = itertools.count(1)
 
 
@@ -45,6 +48,28 @@ def mesh_pod(lab, kind="weir", **options):
         return pod
     pod.write(dual_stack(pod))
     return wait_state(lab, pod)
+
+
+def load_rules(pod, item):
+    """What the mesh's own tools would make of a Pod object, loaded by the real iptables-restore: both families, and what goes with the rules."""
+    options = options_of(item)
+    rules = build(options)
+    for tool, family in (("iptables-restore", 4), ("ip6tables-restore", 6)):
+        net.in_netns(pod.netns, tool, stdin=rules.text(family))
+    net.ip_batch(pod.netns, "addr add ::6/128 dev lo")
+    if getattr(options, "inbound_interception_mode", "") == "TPROXY":
+        for family in ("-4", "-6"):
+            net.in_netns(pod.netns, "ip", family, "rule", "add", "fwmark", options.inbound_t_proxy_mark, "lookup", options.inbound_t_proxy_route_table)
+            net.in_netns(pod.netns, "ip", family, "route", "add", "local", "default", "dev", "lo", "table", options.inbound_t_proxy_route_table)
+
+
+def tproxy_pod(lab, kind):
+    """A new pod in Istio's TPROXY mode, both families, and no proxy in it yet."""
+    pod = lab.pod(f"tproxy-{kind}-{next(COUNTER)}", mesh="istio", annotations={INTERCEPTION: "TPROXY"})
+    if kind == "iptables":
+        load_rules(pod, dual_stack(pod))
+        return pod
+    return wait_state(lab, pod.write(dual_stack(pod)))
 
 
 def plain_pod(lab, *ports):

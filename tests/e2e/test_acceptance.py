@@ -6,10 +6,10 @@ Each runs behind the meshes' own iptables rules and behind weir; what a mesh ref
 
 import pytest
 
-from diff.inputs import options_of, with_linkerd_init
-from diff.rules import LinkerdOptions, build
-from lab import Lab, net
-from support import APP, KINDS, PYTHON, dual_stack, listener_port, plain, wait_state
+from diff.inputs import with_linkerd_init
+from diff.rules import LinkerdOptions
+from lab import Lab
+from support import APP, KINDS, PYTHON, dual_stack, listener_port, load_rules, plain, wait_state
 
 LINKERD, NOBODY = 2102, 65534
 STUB_PORT = 8080  # of the proxy, both ways, in proxy-init's laboratory
@@ -30,10 +30,7 @@ def redirected(lab, kind, mesh, item=None, **options):
     pod = lab.pod(f"{mesh}-{lab.count}", mesh=mesh, **options)
     described = item(pod.object()) if item else pod.object()
     if kind == "iptables":
-        rules = build(options_of(described))
-        for tool, family in (("iptables-restore", 4), ("ip6tables-restore", 6)):
-            net.in_netns(pod.netns, tool, stdin=rules.text(family))
-        net.ip_batch(pod.netns, "addr add ::6/128 dev lo")
+        load_rules(pod, described)
     elif kind == "weir":
         wait_state(lab, pod.write(described))
     return pod

@@ -11,7 +11,7 @@ import pytest
 
 import clients
 from lab import Lab
-from proxies import ENVOY, ENVOY_TPROXY, HAPROXY_TCP, SQUID_HTTP, endpoint
+from proxies import ENVOY, ENVOY_TPROXY, ENVOY_TRANSPARENT, HAPROXY_TCP, SQUID_HTTP, endpoint
 from support import APP, KINDS, PYTHON, plain_pod
 
 SERVER = """
@@ -57,7 +57,7 @@ def node():
         yield lab
 
 
-@pytest.fixture(scope="module", params=[ENVOY, ENVOY_TPROXY, HAPROXY_TCP, SQUID_HTTP])
+@pytest.fixture(scope="module", params=[ENVOY, ENVOY_TPROXY, ENVOY_TRANSPARENT, HAPROXY_TCP, SQUID_HTTP])
 def proxy(request):
     return request.param
 

@@ -48,16 +48,17 @@ def http_filter(direction, cluster, via):
     return {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
 
 
-def listener_filters(transparent):
-    """A transparent listener's own address is what was dialled; with original_src it goes on with the client's address, marked as Istio's rules want it."""
+def listener_filters(original_src):
+    """With original_src it goes on with the client's address, marked as Istio's rules want it."""
     original_dst = {"name": "envoy.filters.listener.original_dst",
                     "typed_config": typed("extensions.filters.listener.original_dst.v3.OriginalDst")}
-    original_src = {"name": "envoy.filters.listener.original_src",
-                    "typed_config": typed("extensions.filters.listener.original_src.v3.OriginalSrc", mark=TPROXY_MARK)}
-    return [original_dst, original_src] if transparent else [original_dst]
+    source = {"name": "envoy.filters.listener.original_src",
+              "typed_config": typed("extensions.filters.listener.original_src.v3.OriginalSrc", mark=TPROXY_MARK)}
+    return [original_dst, source] if original_src else [original_dst]
 
 
-def listener(direction, port, addresses, via, http_ports, transparent=False):
+def listener(direction, port, addresses, via, http_ports, transparent=False, original_src=False):
+    """A transparent listener's own address is what was dialled."""
     cluster = f"{direction}_original_dst"
     own_port = {"filter_chain_match": {"destination_port": port}, **tcp_filter(direction, "blackhole")}  # dialled itself: no loop
     http = [{"filter_chain_match": {"destination_port": number}, **http_filter(direction, cluster, via)} for number in http_ports]
@@ -65,7 +66,7 @@ def listener(direction, port, addresses, via, http_ports, transparent=False):
         "name": f"virtual_{direction}", "traffic_direction": direction.upper(), "enable_reuse_port": True, "transparent": transparent,
         "address": {"socket_address": socket_address(addresses[0], port)},
         "additional_addresses": [{"address": {"socket_address": socket_address(more, port)}} for more in addresses[1:]],
-        "listener_filters": listener_filters(transparent),
+        "listener_filters": listener_filters(original_src),
         "filter_chains": [own_port, *http], "default_filter_chain": tcp_filter(direction, cluster)}
 
 
@@ -73,7 +74,7 @@ def original_dst_cluster(name, **more):
     return {"name": name, "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "connect_timeout": "5s", **more}
 
 
-def configuration(name, ipv6=True, http_ports=(80, 8080), tproxy=False):
+def configuration(name, ipv6=True, http_ports=(80, 8080), tproxy=False, original_src=False):
     """The whole bootstrap; name appears in the `via` headers. In TPROXY mode the inbound listener is a transparent one."""
     addresses = ["0.0.0.0"] + (["::"] if ipv6 else [])
     source = {"source_address": socket_address("127.0.0.6", 0)}
@@ -83,9 +84,9 @@ def configuration(name, ipv6=True, http_ports=(80, 8080), tproxy=False):
         "admin": {"address": {"socket_address": socket_address("127.0.0.1", ADMIN_PORT)}},
         "static_resources": {
             "listeners": [listener("outbound", OUTBOUND_PORT, addresses, f"{name}-outbound", http_ports),
-                          listener("inbound", INBOUND_PORT, addresses, f"{name}-inbound", http_ports, tproxy)],
+                          listener("inbound", INBOUND_PORT, addresses, f"{name}-inbound", http_ports, tproxy, original_src)],
             "clusters": [original_dst_cluster("outbound_original_dst"),
-                         original_dst_cluster("inbound_original_dst", **({} if tproxy else {"upstream_bind_config": source})),
+                         original_dst_cluster("inbound_original_dst", **({} if original_src else {"upstream_bind_config": source})),
                          {"name": "blackhole", "type": "STATIC", "connect_timeout": "1s"}]}}
 
 
@@ -125,10 +126,10 @@ class Envoy:
         self.process.wait(10)
 
 
-def start(pod, ipv6=None, http_ports=(80, 8080), concurrency=2, config=None, tproxy=False):
+def start(pod, ipv6=None, http_ports=(80, 8080), concurrency=2, config=None, tproxy=False, original_src=False):
     """Starts Envoy in a pod and waits for its listeners. In TPROXY mode it is root with the mesh's group, as Istio's injector has it."""
     if not ENVOY.exists():
         raise LabError("Envoy is missing: run scripts/fetch-envoy")
     with_ipv6 = pod.ipv6 is not None if ipv6 is None else ipv6
     ids = {"uid": 0, "gid": 1337} if tproxy else {"uid": pod.proxy_uid or 1337}
-    return Envoy(pod, config or configuration(pod.name, with_ipv6, http_ports, tproxy), concurrency, **ids)
+    return Envoy(pod, config or configuration(pod.name, with_ipv6, http_ports, tproxy, original_src), concurrency, **ids)

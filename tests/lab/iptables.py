@@ -26,6 +26,3 @@ def load(pod, text):
             net.in_netns(pod.netns, tool, "--noflush", stdin=rules)
     if split(text)[1]:
         net.ip_batch(pod.netns, "addr add ::6/128 dev lo")  # istio-iptables does so: Envoy's source address inbound
-    if "TPROXY" in text:
-        net.in_netns(pod.netns, "ip", "rule", "add", "fwmark", "1337", "lookup", "133")
-        net.in_netns(pod.netns, "ip", "route", "add", "local", "default", "dev", "lo", "table", "133")
