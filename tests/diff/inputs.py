@@ -200,7 +200,7 @@ def options_of(pod):
         options = linkerd_init(container(pod, "linkerd-init"))
     elif container(pod, "linkerd-proxy"):
         options = linkerd(pod)
-    elif any(key.startswith(DECLARED) for key in annotations):
+    elif any(f"{DECLARED}{direction}-port" in annotations for direction in ("outbound", "inbound")):
         options = declared(pod)
     else:
         options = istio_init(pod, init) if init else istio(pod)
