@@ -13,6 +13,9 @@ from .images import BIN
 from .node import Node
 
 
+PATIENCE = 600  # seconds, for everything: an emulated CPU on a busy machine may stand still for a while
+
+
 class Cluster:
     def __init__(self, folder, kernel, driver):
         self.folder = folder
@@ -39,16 +42,19 @@ class Cluster:
     def stop(self):
         self.node.power_off()
 
+    def wait(self, condition, what):
+        return wait_until(condition, what, PATIENCE, 1)
+
     # -- kubectl and helm ----------------------------------------------------------------------------------------------
 
     def _run(self, argv, stdin, check, timeout):
         argv = ["env", "-i", *(f"{key}={value}" for key, value in self.environment.items()), *argv]
         return run(*argv, stdin=stdin, check=check, timeout=timeout)
 
-    def kubectl(self, *args, stdin=None, check=True, timeout=120):
+    def kubectl(self, *args, stdin=None, check=True, timeout=PATIENCE):
         return self._run([BIN / "kubectl", *args], stdin, check, timeout)
 
-    def helm(self, *args, check=True, timeout=600):
+    def helm(self, *args, check=True, timeout=PATIENCE):
         return self._run([BIN / "helm", *args], None, check, timeout)
 
     def apply(self, *objects):
@@ -75,17 +81,17 @@ class Cluster:
             raise LabError(f"{namespace}/{app}: {len(found)} pods, not one")
         return found[0]
 
-    def wait_node(self, timeout=600):
+    def wait_node(self):
         def ready():
             node = self.get("node", "node")
             return node and any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", ()))
 
-        wait_until(ready, "the node to be Ready", timeout, 1)
+        self.wait(ready, "the node to be Ready")
 
-    def wait_rollout(self, what, namespace, timeout=600):
-        self.kubectl("rollout", "status", what, "-n", namespace, f"--timeout={timeout}s", timeout=timeout + 30)
+    def wait_rollout(self, what, namespace):
+        self.kubectl("rollout", "status", what, "-n", namespace, f"--timeout={PATIENCE}s", timeout=PATIENCE + 30)
 
-    def wait_pod(self, namespace, app, condition=None, timeout=300):
+    def wait_pod(self, namespace, app, condition=None):
         """Waits until the application has one pod and that is Ready, or what else is asked of its object."""
         condition = condition or is_ready
 
@@ -94,7 +100,7 @@ class Cluster:
             return len(pods) == 1 and condition(pods[0]) and pods[0]
 
         try:
-            return wait_until(found, f"{namespace}/{app}", timeout, 1)
+            return self.wait(found, f"{namespace}/{app}")
         except LabError as error:
             raise LabError(f"{error}\n{self.describe(namespace)}") from None
 
@@ -104,7 +110,7 @@ class Cluster:
         events = self.kubectl("get", "events", "-n", namespace, "--sort-by=.lastTimestamp", check=False).stdout
         return pods + "\n".join(events.splitlines()[-15:])
 
-    def exec(self, namespace, target, container, *argv, check=True, timeout=120):
+    def exec(self, namespace, target, container, *argv, check=True, timeout=PATIENCE):
         return self.kubectl("exec", "-n", namespace, target, "-c", container, "--", *argv, check=check, timeout=timeout).stdout
 
     def logs(self, namespace, target, container, *more):

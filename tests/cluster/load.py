@@ -19,7 +19,8 @@ class Load:
         uid = self.cluster.pod(SHOP, self.name)["metadata"]["uid"]
         path = f"/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/{BOOKS}/{SOCKET}"
         # The container may have been started and its program not yet listen.
-        return json.loads(self.cluster.node.out(f"curl --silent --show-error --retry 30 --retry-delay 1 --retry-all-errors --unix-socket {path} http://books/{what}", timeout=300))
+        command = "curl --silent --show-error --retry 60 --retry-delay 1 --retry-all-errors"
+        return json.loads(self.cluster.node.out(f"{command} --unix-socket {path} http://books/{what}", timeout=600))
 
     def stats(self):
         return self.ask("stats")

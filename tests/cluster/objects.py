@@ -94,7 +94,7 @@ def inject_istio(template):
                       "--proxyComponentLogLevel=misc:error", "--log_output_level=default:info", uid=ISTIO_UID, restartPolicy="Always",
                       env={"POD_NAMESPACE": SHOP, "ISTIO_META_INTERCEPTION_MODE": "REDIRECT", "ISTIO_META_MESH_ID": "cluster.local"},
                       volumeMounts=[{"name": "istio-envoy", "mountPath": "/etc/istio/proxy"}],
-                      startupProbe={**probe, "periodSeconds": 1, "failureThreshold": 600}, readinessProbe={**probe, "periodSeconds": 15})
+                      startupProbe={**probe, "periodSeconds": 1, "failureThreshold": 600}, readinessProbe={**probe, "periodSeconds": 15, "failureThreshold": 20})
     proxy["ports"] = [{"containerPort": 15090, "name": "http-envoy-prom", "protocol": "TCP"}]
     pod["spec"]["initContainers"] = [validation, proxy, *pod["spec"]["initContainers"]]
     pod["spec"].setdefault("volumes", []).append({"name": "istio-envoy", "configMap": {"name": f"envoy-{name}"}})
@@ -111,9 +111,9 @@ def inject_linkerd(template):
     pod["metadata"]["annotations"].update({"linkerd.io/inject": "enabled", "linkerd.io/created-by": "linkerd/proxy-injector edge-25.8.1",
                                            "linkerd.io/proxy-version": "edge-25.8.1", "linkerd.io/trust-root-sha256": "0" * 64})
     validator = container("linkerd-network-validator", images.LINKERD, "--log-format", "plain", "--log-level", "debug", "--connect-addr", "1.1.1.1:20001",
-                          "--listen-addr", "0.0.0.0:4140", "--timeout", "10s", uid=65534, command=["/usr/lib/linkerd/linkerd2-network-validator"])
+                          "--listen-addr", "0.0.0.0:4140", "--timeout", "60s", uid=65534, command=["/usr/lib/linkerd/linkerd2-network-validator"])
     proxy = container("linkerd-proxy", images.LINKERD, uid=LINKERD_UID, env=kube.LINKERD_LISTEN, restartPolicy="Always",
-                      startupProbe={"tcpSocket": {"port": 4143}, "periodSeconds": 1, "failureThreshold": 120})
+                      startupProbe={"tcpSocket": {"port": 4143}, "periodSeconds": 1, "failureThreshold": 600})
     proxy["ports"] = [{"containerPort": 4143, "name": "linkerd-proxy"}, {"containerPort": 4191, "name": "linkerd-admin"}]
     pod["spec"]["initContainers"] = [validator, proxy, *pod["spec"]["initContainers"]]
     return pod
@@ -134,5 +134,5 @@ def client(name, address):
 
 
 def database():
-    redis = container("redis", images.REDIS, "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", uid=999, ports=(DATABASE_PORT,))
+    redis = container("redis", images.REDIS, "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--hz", "1", uid=999, ports=(DATABASE_PORT,))
     return [deployment("database", pod("database", redis)), service("database", DATABASE_ADDRESS, {DATABASE_PORT: DATABASE_PORT})]

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pods that are there before weir, and what becomes of them."""
 
-from lab.command import wait_until
-
 from . import objects
 from .load import Load
 from .objects import SHOP, deployment, service
@@ -53,7 +51,7 @@ def start_before(cluster, report):
     for name in (BARE, LEGACY):
         cluster.apply(objects.envoy_config(name), deployment(name, injected_client(name)))
     for name in (PLAIN_SERVER, BARE, LEGACY):
-        cluster.wait_pod(SHOP, name, timeout=600)
+        cluster.wait_pod(SHOP, name)
     cluster.node.run(f"nsenter -t {pid_of(cluster, LEGACY, 'app')} -n iptables-restore --noflush <<'END'\n{ISTIO_RULES}END")
     first_answer(Load(cluster, LEGACY), "legacy-outbound")
     report.check(True, "before weir: iptables rules lead one client through its Envoy")
@@ -83,7 +81,7 @@ def take_over(cluster, report):
     cluster.kubectl("annotate", "pod", pod["metadata"]["name"], "-n", SHOP, "weir.io/takeover=on")
     said = weir.wait_state(pod, "captured")
     before = load.stats()["requests"]["done"]
-    wait_until(lambda: load.stats()["requests"]["done"] > before + 3, "requests after the takeover", 60, 1)
+    cluster.wait(lambda: load.stats()["requests"]["done"] > before + 3, "requests after the takeover")
     report.check(load.stats()["last"]["via"] == "legacy-outbound", "its requests pass its Envoy as before")
     load.check(report, "weir took over from iptables")
     warnings = [warning for warning in said.get("warnings", []) if "they can go" in warning]
@@ -96,9 +94,9 @@ def take_over(cluster, report):
         return [e for e in cluster.get("events", namespace=SHOP) if e["involvedObject"]["name"] == pod["metadata"]["name"]
                 and e.get("reportingComponent") == "weir.io/agent" and "they can go" in e["message"]]
 
-    report.check(bool(wait_until(told, "an event about the takeover", 60, 1)), "kubectl get events says so too")
+    report.check(bool(cluster.wait(told, "an event about the takeover")), "kubectl get events says so too")
     before = load.stats()["requests"]["done"]
-    wait_until(lambda: load.stats()["requests"]["done"] > before + 3, "requests after the rules went", 60, 1)
+    cluster.wait(lambda: load.stats()["requests"]["done"] > before + 3, "requests after the rules went")
     report.check(load.stats()["last"]["via"] == "legacy-outbound", "without the rules its requests pass its Envoy as before")
     load.check(report, "the rules were gone")
 

@@ -4,8 +4,6 @@
 import json
 import time
 
-from lab.command import wait_until
-
 from . import objects
 from .cluster import container_status
 from .load import Load
@@ -71,7 +69,7 @@ def kill_api(cluster, report):
         up = [value for (name, _), value in weir.metrics().items() if name == "weir_kubernetes_up"]
         return up and all(up)
 
-    wait_until(watching, "all watches of the agent", 180, 1)
+    cluster.wait(watching, "all watches of the agent")
     report.check(True, "the API server is back, and so are the agent's watches")
     check_loads(both, report, weir, f"the API server was away for {API_AWAY_SECONDS} s")
 
@@ -89,7 +87,7 @@ def rewrite_cni(cluster, report):
     fresh = json.dumps({**PRIMARY_CNI, "plugins": [*PRIMARY_CNI["plugins"], {"type": "tuning"}]})
     cluster.node.run(f"cat > /etc/cni/net.d/.part <<'END'\n{fresh}\nEND\nmv /etc/cni/net.d/.part /etc/cni/net.d/10-bridge.conflist")
     want = ["bridge", "portmap", "tuning", "weir-cni"]
-    wait_until(lambda: want in chain(cluster).values(), f"weir-cni to be in the chain again; it was {before}, is {chain(cluster)}", 60, 1)
+    cluster.wait(lambda: want in chain(cluster).values(), f"weir-cni to be in the chain again; it was {before}, is {chain(cluster)}")
     report.check(True, f"the node's CNI configuration was rewritten; the chain is {' '.join(want)} again")
     cluster.apply(deployment("late", objects.inject_linkerd(objects.pod("late", objects.app("pause")))))
     pod = cluster.wait_pod(SHOP, "late")
@@ -104,7 +102,7 @@ def without_agent(cluster, report):
     weir, both = Weir(cluster), loads(cluster)
     nowhere = {"spec": {"template": {"spec": {"nodeSelector": {"weir.io/nowhere": "true"}}}}}
     cluster.kubectl("patch", DAEMONSET, "-n", NAMESPACE, "-p", json.dumps(nowhere))
-    wait_until(lambda: not cluster.get("pods", namespace=NAMESPACE), "the agent's pod to go", 120, 1)
+    cluster.wait(lambda: not cluster.get("pods", namespace=NAMESPACE), "the agent's pod to go")
     system = deployment("essential", objects.pod("essential", objects.app("pause")), namespace="kube-system")
     plain = deployment("plain", objects.pod("plain", objects.app("pause")), namespace="plain")
     meshed = objects.inject_istio(objects.pod("held", objects.app("pause")))
@@ -118,14 +116,14 @@ def without_agent(cluster, report):
         events = cluster.get("events", namespace=SHOP)
         return [e["message"] for e in events if "weir" in e.get("message", "") and e["involvedObject"]["name"].startswith("held-")]
 
-    messages = wait_until(told, "an event that says why the pod waits", 120, 1)
+    messages = cluster.wait(told, "an event that says why the pod waits")
     held, reason = cluster.pod(SHOP, "held"), messages[-1].rpartition("(add): ")[2]
     report.check(not any("running" in status.get("state", {}) for status in held["status"].get("containerStatuses", [])),
                  f"a pod that would be captured waits; kubelet says: {reason[:200]}")
     back = {"spec": {"template": {"spec": {"nodeSelector": None}}}}
     cluster.kubectl("patch", DAEMONSET, "-n", NAMESPACE, "-p", json.dumps(back))
     weir.wait_ready()
-    said = weir.wait_state(cluster.wait_pod(SHOP, "held", timeout=600), "captured")
+    said = weir.wait_state(cluster.wait_pod(SHOP, "held"), "captured")
     report.check(said["state"] == "captured", "the agent is back: that pod starts, captured")
     for name, where in (("essential", "kube-system"), ("plain", "plain"), ("held", SHOP)):
         cluster.kubectl("delete", "deployment", name, "-n", where)
@@ -143,7 +141,7 @@ def wrong_annotation(cluster, report):
         return [e for e in cluster.get("events", namespace=SHOP) if e["involvedObject"]["name"].startswith("wrong-")
                 and "excludeOutboundPorts" in e["message"] and e.get("reportingComponent") == "weir.io/agent"]
 
-    event = wait_until(told, "an event about the annotation", 180, 1)[0]
+    event = cluster.wait(told, "an event about the annotation")[0]
     report.check(True, f"kubectl get events: {event['reason']}: {event['message'][:200]}")
     said = weir.says(cluster.pods(SHOP, "wrong")[0])
     report.check(bool(said) and said["state"] == "failed" and "excludeOutboundPorts" in said["reason"], "weir pods says the same", said)
@@ -155,7 +153,7 @@ def uninstall(cluster, report):
     for load in both:
         load.check_totals(report, weir, "before the end")
     weir.uninstall()
-    wait_until(lambda: not cluster.get("pods", namespace=NAMESPACE), "the agent's pod to go", 120, 1)
+    cluster.wait(lambda: not cluster.get("pods", namespace=NAMESPACE), "the agent's pod to go")
     for load in both:
         load.check(report, "weir was uninstalled")
     left = cluster.node.out("ls -d /sys/fs/bpf/weir /opt/cni/bin/weir-cni 2>/dev/null; grep -l weir-cni /etc/cni/net.d/*; true")

@@ -46,7 +46,7 @@ def chart(cluster, report):
     report.check(done.returncode == 0, "deploy/manifests/weir.yaml is what the chart says", done.stdout)
     cluster.apply(*(monitor_crd(*names) for names in MONITOR_KINDS), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "chart"}})
     for _, plural in MONITOR_KINDS:
-        cluster.kubectl("wait", "--for=condition=Established", f"crd/{plural}.monitoring.coreos.com", "--timeout=60s")
+        cluster.kubectl("wait", "--for=condition=Established", f"crd/{plural}.monitoring.coreos.com", "--timeout=600s")
     for name, values in COMBINATIONS.items():
         rendered = cluster.helm("template", RELEASE, CHART, "-n", "chart", *(arg for value in values for arg in ("--set", value)), check=False)
         done = cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "-n", "chart", "-f", "-", stdin=rendered.stdout, check=False) \

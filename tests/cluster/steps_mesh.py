@@ -3,7 +3,7 @@
 
 import json
 
-from lab.command import LabError, wait_until
+from lab.command import LabError
 
 from . import objects
 from .cluster import container_status
@@ -38,7 +38,7 @@ def start_istio(cluster, report):
         cluster.apply(objects.envoy_config(name), deployment(name, objects.inject_istio(template)))
     cluster.apply(service(ISTIO_SERVER, objects.SERVER_ADDRESS, SERVED))
     for name in (ISTIO_SERVER, ISTIO_CLIENT):
-        pod = cluster.wait_pod(SHOP, name, timeout=600)
+        pod = cluster.wait_pod(SHOP, name)
         validation = container_status(pod, "istio-validation")
         report.check(validation["restartCount"] == 0 and validation["state"]["terminated"]["exitCode"] == 0,
                      f"{name}: istio-validation passed at once, before the first container", validation)
@@ -48,7 +48,7 @@ def start_istio(cluster, report):
 
 def first_answer(load, via):
     """The first requests may have met a proxy that did not listen yet."""
-    wait_until(lambda: load.stats()["last"].get("via") == via, f"{load.name}: an answer that came via {via}", 120, 1)
+    load.cluster.wait(lambda: load.stats()["last"].get("via") == via, f"{load.name}: an answer that came via {via}")
 
 
 def through_envoys(cluster, report):
@@ -74,14 +74,14 @@ def start_linkerd(cluster, report):
         cluster.apply(deployment(name, objects.inject_linkerd(template)))
     cluster.apply(service(LINKERD_SERVER, objects.LINKERD_SERVER_ADDRESS, SERVED))
     for name in (LINKERD_SERVER, LINKERD_CLIENT):
-        pod = cluster.wait_pod(SHOP, name, timeout=600)
+        pod = cluster.wait_pod(SHOP, name)
         validator = container_status(pod, "linkerd-network-validator")
         report.check(validator["restartCount"] == 0 and validator["state"]["terminated"]["exitCode"] == 0,
                      f"{name}: linkerd-network-validator passed at once", validator)
         said = weir.wait_state(pod, "captured")
         report.check(said["mesh"] == "linkerd", f"{name}: weir pods says captured, linkerd", said)
     load = Load(cluster, LINKERD_CLIENT)
-    wait_until(lambda: load.stats()["requests"]["done"], "linkerd-client: an answer", 120, 1)
+    cluster.wait(lambda: load.stats()["requests"]["done"], "linkerd-client: an answer")
     addresses = {name: cluster.pod(SHOP, name)["status"]["podIP"] for name in (LINKERD_CLIENT, LINKERD_SERVER)}
     outbound = [line.split() for line in cluster.logs(SHOP, f"deployment/{LINKERD_CLIENT}", "linkerd-proxy").splitlines() if line.startswith("access outbound")]
     report.check(any(line[3] == f"{objects.LINKERD_SERVER_ADDRESS}:80" for line in outbound),
@@ -108,7 +108,7 @@ def init_containers(cluster, report):
         template["spec"]["containers"].insert(0, proxy)
         cluster.apply(objects.envoy_config(f"early-{name}"), deployment(f"early-{name}", template))
     for name, (_, _, want) in cases.items():
-        pod = cluster.wait_pod(SHOP, f"early-{name}", lambda pod: "terminated" in container_status(pod, "dial")["state"], timeout=600)
+        pod = cluster.wait_pod(SHOP, f"early-{name}", lambda pod: "terminated" in container_status(pod, "dial")["state"])
         said = container_status(pod, "dial")["state"]["terminated"]["message"]
         report.check(said == want, f"an init container that dials the database, before-proxy {name}: {said}", f"want {want}; weir says {weir.says(pod)}")
         cluster.kubectl("delete", "deployment", f"early-{name}", "-n", SHOP)

@@ -5,7 +5,7 @@ import json
 import urllib.request
 
 from lab.agent import parse_metrics, total
-from lab.command import ROOT, LabError, wait_until
+from lab.command import ROOT, LabError
 
 from .control import NODE_ADDRESS
 from .node import METRICS_PORT
@@ -46,8 +46,8 @@ class Weir:
             raise LabError(f"{len(found)} agent's pods, not one")
         return found[0]
 
-    def wait_ready(self, timeout=300):
-        self.cluster.wait_rollout(DAEMONSET, NAMESPACE, timeout)
+    def wait_ready(self):
+        self.cluster.wait_rollout(DAEMONSET, NAMESPACE)
 
     def run(self, *argv, check=True):
         """Runs a command of weir in the agent's pod."""
@@ -64,16 +64,16 @@ class Weir:
         """What `weir pods` says of a Kubernetes pod."""
         return self.pods().get((pod["metadata"]["namespace"], pod["metadata"]["name"]))
 
-    def wait_state(self, pod, state, timeout=120):
+    def wait_state(self, pod, state):
         """Waits until weir has a pod in this state; returns what it says of it."""
         def found():
             said = self.says(pod)
             return said if said and said["state"] == state else None
 
         try:
-            return wait_until(found, "the state", timeout, 1)
+            return self.cluster.wait(found, "the state")
         except LabError:
-            raise LabError(f"{pod['metadata']['name']} is not {state} within {timeout} s but {self.says(pod)}") from None
+            raise LabError(f"{pod['metadata']['name']} is not {state} but {self.says(pod)}") from None
 
     def metrics(self):
         with urllib.request.urlopen(f"http://{NODE_ADDRESS}:{METRICS_PORT}/metrics", timeout=60) as answer:

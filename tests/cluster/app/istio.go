@@ -27,7 +27,7 @@ func startEnvoy(args []string) error {
 		"--log-level", "warning", "--file-flush-interval-msec", "100"}, os.Environ())
 }
 
-// validateIstio is istio-validation, with its addresses, its patience and its exit status.
+// validateIstio is istio-validation, with its addresses and its exit status; an emulated CPU wants more patience than its 5 s.
 func validateIstio(args []string) error {
 	if !slices.Contains(args, "--run-validation") {
 		return fmt.Errorf("istio-iptables: it would write rules, and must not be needed")
@@ -40,7 +40,7 @@ func validateIstio(args []string) error {
 		}
 		go answerValidation(listener, found)
 	}
-	for deadline := time.After(5 * time.Second); ; {
+	for deadline := time.After(time.Minute); ; {
 		if conn, err := net.DialTimeout("tcp", validateProbe, time.Second); err == nil {
 			defer conn.Close()
 		}
