@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -22,6 +23,8 @@
 #include "cli/maps.h"
 #include "cli/options.h"
 #include "cli/pinned.h"
+
+#define LAST_ONES_SECONDS 3
 
 static const struct argp argp = {
 	.doc = "Detaches and unpins everything of weir's: pods' traffic is diverted no longer.\v"
@@ -165,21 +168,30 @@ static void remove_routes(struct report *r, const char *bpf_dir)
 	}
 }
 
-/* New connections stop being diverted first; SO_ORIGINAL_DST is answered to the last. */
+static void remove_hooks(struct report *r, const char *links, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++) {
+		_cleanup_free_ char *path = xasprintf("%s/%s", links, pinned_hook_names[i]);
+
+		remove_link(r, path);
+	}
+}
+
+/*
+ * What was diverted last is still on its way to the proxy, which then asks for SO_ORIGINAL_DST, or
+ * waits for the answer to a datagram: new ones stop first, and those get their time.
+ */
 static void clean(struct report *r, const char *bpf_dir)
 {
 	_cleanup_free_ char *links = xasprintf("%s/links", bpf_dir);
 	_cleanup_free_ char *netns = xasprintf("%s/netns", bpf_dir);
 
-	for (size_t i = 0; i < pinned_hooks_n; i++) {
-		_cleanup_free_ char *path = xasprintf("%s/%s", links, pinned_hook_names[i]);
-
-		if (i == PINNED_HOOKS_DIVERT) {
-			each_name(r, netns, "", remove_link);
-			remove_routes(r, bpf_dir);
-		}
-		remove_link(r, path);
-	}
+	remove_hooks(r, links, 0, PINNED_HOOKS_DIVERT);
+	each_name(r, netns, "", remove_link);
+	remove_routes(r, bpf_dir);
+	if (json_array_size(r->detached))
+		sleep(LAST_ONES_SECONDS);
+	remove_hooks(r, links, PINNED_HOOKS_DIVERT, pinned_hooks_n);
 	each_name(r, links, "", remove_link); /* of hooks that other versions have */
 	each_name(r, bpf_dir, "iter_", remove_link);
 	each_name(r, bpf_dir, "weir_", remove_map);

@@ -112,6 +112,8 @@ def init_containers(cluster, report):
         said = container_status(pod, "dial")["state"]["terminated"]["message"]
         report.check(said == want, f"an init container that dials the database, before-proxy {name}: {said}", f"want {want}; weir says {weir.says(pod)}")
         cluster.kubectl("delete", "deployment", f"early-{name}", "-n", SHOP)
+    report.check(any(dict(labels).get("workload") == "database" for name, labels in weir.metrics() if name.startswith("weir_tcp_")),
+                 "the database outside the mesh is counted like everybody else")
 
 
 def pid_of(cluster, app, container):
@@ -147,8 +149,6 @@ def view_from_node(cluster, report):
         found = {(labels["peer_service"], labels["peer_workload"], labels["via"]) for series, labels in ((n, dict(l)) for n, l in metrics)
                  if series == "weir_tcp_sent_bytes_total" and labels["workload"] == name and labels["direction"] == "outbound" and labels["port"] == "80"}
         report.check(found == {(peer, peer, "proxy")}, f"/metrics names Service and workload behind what {name} dialled: {sorted(found)}")
-    report.check(any(labels.get("workload") == "database" for _, labels in ((n, dict(l)) for n, l in metrics if n.startswith("weir_tcp_"))),
-                 "the database outside the mesh is counted like everybody else")
 
 
 def totals(cluster, report):

@@ -2,11 +2,12 @@
 """The command line against a running agent, and after it: status, pods, check, cleanup, version."""
 
 import json
+import subprocess
 
 import pytest
 
-from lab.command import WEIR, run
-from support import APP, assert_redirected, mesh_pod, plain_pod, start_proxy
+from lab.command import WEIR, run, wait_until
+from support import APP, OUTBOUND, PROXY, Shell, assert_redirected, mesh_pod, plain_pod, start_proxy
 
 
 def test_status_says_what_runs(lab, agent):
@@ -49,6 +50,21 @@ def test_cleanup_waits_for_the_agent_and_removes_everything(lab, agent):
     assert not lab.bpf_dir.exists() or not list(lab.bpf_dir.iterdir())
     assert pod.connect(f"{peer.ip}:80", uid=APP)["acceptor"]["listener"] == "[::]:80"
     assert lab.weir("cleanup").returncode == 0
+
+
+def test_cleanup_lets_the_last_ones_learn_their_destination(lab, agent):
+    """A connection that was diverted before, and whose proxy asks while weir is going."""
+    pod, peer = mesh_pod(lab), plain_pod(lab, 80)
+    with Shell(pod, uid=PROXY, container="istio-proxy") as proxy, Shell(pod) as app:
+        proxy(f"listener = create_server(('0.0.0.0', {OUTBOUND}))")
+        app(f"s = tcp(); s.connect(('{peer.ip}', 80))")
+        agent.stop()
+        with subprocess.Popen([WEIR, "cleanup", f"--bpf-dir={lab.bpf_dir}"], stdout=subprocess.DEVNULL) as cleanup:
+            wait_until(lambda: not (lab.bpf_dir / "links" / "connect6").exists(), "the hooks that divert to go")
+            proxy("accepted, _ = listener.accept(); asked = accepted.getsockopt(SOL_IP, 80, 16)")
+            assert proxy("[inet_ntoa(asked[4:8]), int.from_bytes(asked[2:4], 'big')]") == [peer.ip, 80]
+            assert cleanup.wait(30) == 0
+    assert not lab.bpf_dir.exists() or not list(lab.bpf_dir.iterdir())
 
 
 @pytest.mark.parametrize("command", ["status", "pods", "conns", "top", "explain", "check", "cleanup", "version", "agent"])
