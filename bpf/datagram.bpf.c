@@ -13,6 +13,7 @@
 
 #include "bpf/kernel_types.h"
 #include "bpf/lib/account.bpf.h"
+#include "bpf/lib/link.bpf.h"
 #include "bpf/lib/pod.bpf.h"
 #include "maps/asked.h"
 #include "maps/decide.h"
@@ -202,16 +203,19 @@ static __always_inline void choose_own(struct weir_flow_key *flow, const struct 
 		flow->service = WEIR_ID_NONE;
 }
 
-/* Within the pod, unless it is a lookup. */
-static __always_inline int is_local(__u64 cookie, const struct datagrams *d)
+/*
+ * Within the pod, unless it is a lookup: whatever goes to an address of its own goes over lo. What
+ * it sends to a group comes back to it by the interface that it left by.
+ */
+static __always_inline int is_local(struct __sk_buff *skb, __u64 cookie, const struct datagrams *d)
 {
-	return weir_addr_is_loopback(&d->remote.addr) || weir_addr_is_loopback(&d->local.addr) ||
-	       pod_has_addr(cookie, &d->remote.addr);
+	return skb->ifindex == LO_IFINDEX ||
+	       (weir_addr_is_multicast(&d->local.addr) && pod_has_addr(cookie, &d->remote.addr));
 }
 
 /* 1, and the flow that these datagrams count in; 0 when they count in none. */
-static __always_inline int choose_flow(struct weir_flow_key *flow, struct bpf_sock *sk,
-				       const struct datagrams *d, int in)
+static __always_inline int choose_flow(struct weir_flow_key *flow, struct __sk_buff *skb,
+				       struct bpf_sock *sk, const struct datagrams *d, int in)
 {
 	struct weir_udp_sock alone = {}, *known;
 	struct weir_addr server;
@@ -230,7 +234,7 @@ static __always_inline int choose_flow(struct weir_flow_key *flow, struct bpf_so
 		choose_lookup(flow, &server);
 		return 1;
 	}
-	if (is_local(known->netns_cookie, d))
+	if (is_local(skb, known->netns_cookie, d))
 		return 0;
 	choose_own(flow, d, !!answers(known, sk, d, in), by_proxy(known, pod));
 	return 1;
@@ -291,7 +295,7 @@ static __always_inline void count(struct __sk_buff *skb, struct bpf_sock *sk, in
 	struct weir_udp_flow *flow;
 	struct datagrams d = {};
 
-	if (read_datagrams(skb, in, &d) || !choose_flow(&key, sk, &d, in))
+	if (read_datagrams(skb, in, &d) || !choose_flow(&key, skb, sk, &d, in))
 		return;
 	flow = place(&key, d.number);
 	if (!flow)
