@@ -305,6 +305,24 @@ def test_services_as_they_are_dialled(node):
     assert figures(node, server, "inbound", peer_workload="asks", port="5000")["sent_datagrams"] == 1
 
 
+def test_the_peer_is_looked_up_for_each_datagram(node):
+    """A name that becomes known, and an address that another pod gets: each datagram counts for whoever has the address then."""
+    client = pod_of(node, "stayer")
+    with Shell(client, uid=0) as near:
+        near(TOOLS + "s, to = udp(), ('10.244.8.8', 7777); s.sendto(b'x', to)")
+        assert series(node, client) == {("outbound", "unknown", "", "7777", "direct"): 1}
+        for number, name in enumerate(("former", "latter"), 1):
+            pod = pod_of(node, name, ip="10.244.8.8")
+            key = "outbound", name, "", "7777", "direct"
+            wait_until(lambda key=key: near("s.sendto(b'x', to)") and series(node, client).get(key), f"{name} to be known as the peer")
+            before = series(node, client)
+            near("[s.sendto(b'x', to) for _ in range(5)] and None")
+            after = series(node, client)
+            assert after == {**before, key: before[key] + 5} and len(after) >= number + 1
+            pod.delete()
+            wait_until(lambda pod=pod: known(node, pod) is None, f"{name} to be let go")
+
+
 def test_groups(node):
     """One datagram to a group is sent once; each socket that listens to it receives it."""
     with Pair(node, "group", "AF_INET") as pair:
