@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define fail(ret_error, ...) (*(ret_error) = xasprintf(__VA_ARGS__), -EINVAL)
-
 static int parse_target(const json_t *item, const char *path, char **ret_pod, char **ret_error)
 {
 	_cleanup_free_ char *at = xasprintf("%s.targetRef", path), *kind = NULL, *name = NULL;
@@ -25,16 +23,14 @@ static int parse_target(const json_t *item, const char *path, char **ret_pod, ch
 	return r;
 }
 
-static int parse_endpoint(struct endpoint_slice *slice, const json_t *item, size_t i,
-			  char **ret_error)
+static int parse_endpoint(void *ctx, const json_t *item, const char *path, char **ret_error)
 {
-	_cleanup_free_ char *path = xasprintf("endpoints[%zu]", i), *pod = NULL;
+	struct endpoint_slice *slice = ctx;
 	_cleanup_free_ struct weir_addr *addrs = NULL;
+	_cleanup_free_ char *pod = NULL;
 	size_t n = 0;
 	int r;
 
-	if (!json_is_object(item))
-		return fail(ret_error, "%s is %s, not an object", path, field_type(item));
 	r = field_addrs(item, path, "addresses", NULL, &addrs, &n, ret_error);
 	if (!r)
 		r = parse_target(item, path, &pod, ret_error);
@@ -47,28 +43,15 @@ static int parse_endpoint(struct endpoint_slice *slice, const json_t *item, size
 }
 
 /* A port without a number stands for all of them. */
-static int parse_ports(struct endpoint_slice *slice, const json_t *object, char **ret_error)
+static int parse_port(void *ctx, const json_t *item, const char *path, char **ret_error)
 {
-	const json_t *list, *item;
-	size_t i;
-	int r;
+	struct endpoint_slice *slice = ctx;
+	int64_t number;
+	int r = field_int(item, path, "port", 0, UINT16_MAX, 0, &number, ret_error);
 
-	r = field_array(object, "", "ports", &list, ret_error);
-	if (r < 0)
-		return r;
-	json_array_foreach (list, i, item) {
-		_cleanup_free_ char *path = xasprintf("ports[%zu]", i);
-		int64_t number;
-
-		if (!json_is_object(item))
-			return fail(ret_error, "%s is %s, not an object", path, field_type(item));
-		r = field_int(item, path, "port", 0, UINT16_MAX, 0, &number, ret_error);
-		if (r < 0)
-			return r;
-		if (number)
-			list_append(slice->ports, slice->n_ports, (uint16_t)number);
-	}
-	return 0;
+	if (!r && number)
+		list_append(slice->ports, slice->n_ports, (uint16_t)number);
+	return r;
 }
 
 static int parse_endpoints(struct endpoint_slice *slice, const json_t *object,
@@ -76,30 +59,21 @@ static int parse_endpoints(struct endpoint_slice *slice, const json_t *object,
 {
 	_cleanup_(pairs_free) struct pod_pairs labels = { 0 };
 	_cleanup_free_ char *type = NULL;
-	const json_t *list = NULL, *item;
 	const char *service;
-	size_t i;
 	int r;
 
 	r = field_pairs(metadata, "metadata", "labels", &labels, ret_error);
 	if (!r)
 		r = field_string(object, "", "addressType", &type, ret_error);
 	if (!r)
-		r = field_array(object, "", "endpoints", &list, ret_error);
-	if (!r)
-		r = parse_ports(slice, object, ret_error);
+		r = field_each(object, "", "ports", parse_port, slice, ret_error);
 	if (r < 0)
 		return r;
 	service = pairs_get(&labels, "kubernetes.io/service-name");
 	slice->service = service ? xstrdup(service) : NULL;
 	if (type && !strcmp(type, "FQDN"))
 		return 0; /* its addresses are names */
-	json_array_foreach (list, i, item) {
-		r = parse_endpoint(slice, item, i, ret_error);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return field_each(object, "", "endpoints", parse_endpoint, slice, ret_error);
 }
 
 int endpoint_slice_parse(const json_t *object, struct endpoint_slice **ret, char **ret_error)

@@ -175,15 +175,16 @@ static int parse_target_port(struct service_port *port, const json_t *item, cons
 	return r;
 }
 
-static int parse_service_port(struct service_port *port, const json_t *item, size_t i,
-			      char **ret_error)
+static int parse_service_port(void *ctx, const json_t *item, const char *path, char **ret_error)
 {
-	_cleanup_free_ char *path = xasprintf("spec.ports[%zu]", i), *protocol = NULL;
+	struct service *s = ctx;
+	_cleanup_free_ char *protocol = NULL;
+	struct service_port *port;
 	int64_t number, node_port = 0;
 	int r;
 
-	if (!json_is_object(item))
-		return fail(ret_error, "%s is %s, not an object", path, field_type(item));
+	list_append(s->ports, s->n_ports, (struct service_port){ 0 });
+	port = &s->ports[s->n_ports - 1];
 	r = field_int(item, path, "port", 1, UINT16_MAX, 0, &number, ret_error);
 	if (!r && !number)
 		r = fail(ret_error, "%s.port is missing", path);
@@ -203,8 +204,7 @@ static int parse_service_port(struct service_port *port, const json_t *item, siz
 
 static int parse_service_spec(struct service *s, const json_t *object, char **ret_error)
 {
-	const json_t *spec, *ports = NULL, *item;
-	size_t i;
+	const json_t *spec;
 	int r;
 
 	r = field_object(object, "", "spec", &spec, ret_error);
@@ -219,16 +219,8 @@ static int parse_service_spec(struct service *s, const json_t *object, char **re
 	if (!r)
 		r = field_pairs(spec, "spec", "selector", &s->selector, ret_error);
 	if (!r)
-		r = field_array(spec, "spec", "ports", &ports, ret_error);
-	if (r < 0)
-		return r;
-	s->ports = xcalloc(json_array_size(ports), sizeof(*s->ports));
-	json_array_foreach (ports, i, item) {
-		r = parse_service_port(&s->ports[s->n_ports++], item, i, ret_error);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+		r = field_each(spec, "spec", "ports", parse_service_port, s, ret_error);
+	return r;
 }
 
 int service_parse(const json_t *object, struct service **ret, char **ret_error)

@@ -109,6 +109,11 @@ int field_object(const json_t *o, const char *path, const char *key, const json_
 		 char **ret_error);
 int field_array(const json_t *o, const char *path, const char *key, const json_t **ret,
 		char **ret_error);
+/* Calls fn for each object of a list, with its path; a result other than 0 ends it and is returned.
+ */
+int field_each(const json_t *o, const char *path, const char *key,
+	       int (*fn)(void *ctx, const json_t *item, const char *path, char **ret_error),
+	       void *ctx, char **ret_error);
 int field_pairs(const json_t *o, const char *path, const char *key, struct pod_pairs *ret,
 		char **ret_error);
 /* A list of addresses, each a string, or an object that holds it under `within` unless NULL. */

@@ -110,6 +110,28 @@ int field_array(const json_t *o, const char *path, const char *key, const json_t
 	return 0;
 }
 
+int field_each(const json_t *o, const char *path, const char *key,
+	       int (*fn)(void *ctx, const json_t *item, const char *path, char **ret_error),
+	       void *ctx, char **ret_error)
+{
+	const json_t *list, *item;
+	size_t i;
+	int r = field_array(o, path, key, &list, ret_error);
+
+	if (r < 0)
+		return r;
+	json_array_foreach (list, i, item) {
+		_cleanup_free_ char *at = xasprintf("%s%s%s[%zu]", path, *path ? "." : "", key, i);
+
+		if (!json_is_object(item))
+			return fail(ret_error, "%s is %s, not an object", at, field_type(item));
+		r = fn(ctx, item, at, ret_error);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
 void pairs_free(struct pod_pairs *pairs)
 {
 	for (size_t i = 0; i < pairs->n; i++) {
@@ -156,30 +178,19 @@ int field_pairs(const json_t *o, const char *path, const char *key, struct pod_p
 	return 0;
 }
 
-static int parse_owner(struct pod *pod, const json_t *metadata, char **ret_error)
+/* 1 when it is the one that counts. */
+static int parse_owner(void *ctx, const json_t *owner, const char *path, char **ret_error)
 {
-	const json_t *owners, *owner;
-	size_t i;
-	int r;
+	struct pod *pod = ctx;
+	bool controller;
+	int r = field_bool(owner, path, "controller", false, &controller, ret_error);
 
-	r = field_array(metadata, "metadata", "ownerReferences", &owners, ret_error);
-	if (r < 0)
+	if (r < 0 || !controller)
 		return r;
-	json_array_foreach (owners, i, owner) {
-		_cleanup_free_ char *path = xasprintf("metadata.ownerReferences[%zu]", i);
-		bool controller;
-
-		if (!json_is_object(owner))
-			return fail(ret_error, "%s is %s, not an object", path, field_type(owner));
-		r = field_bool(owner, path, "controller", false, &controller, ret_error);
-		if (r < 0)
-			return r;
-		if (!controller)
-			continue;
-		r = field_string(owner, path, "kind", &pod->owner_kind, ret_error);
-		return r < 0 ? r : field_string(owner, path, "name", &pod->owner_name, ret_error);
-	}
-	return 0;
+	r = field_string(owner, path, "kind", &pod->owner_kind, ret_error);
+	if (!r)
+		r = field_string(owner, path, "name", &pod->owner_name, ret_error);
+	return r ?: 1;
 }
 
 static int parse_metadata(struct pod *pod, const json_t *object, char **ret_error)
@@ -205,20 +216,11 @@ static int parse_metadata(struct pod *pod, const json_t *object, char **ret_erro
 	if (!r)
 		r = field_pairs(metadata, "metadata", "annotations", &pod->annotations, ret_error);
 	if (!r)
-		r = parse_owner(pod, metadata, ret_error);
-	if (!r)
-		pod->deleting = field(metadata, "deletionTimestamp");
-	return r;
-}
-
-/* An item of a list of objects; *ret_path is owned by the caller. */
-static int list_item(const json_t *item, const char *path, const char *key, size_t i,
-		     char **ret_path, char **ret_error)
-{
-	if (!json_is_object(item))
-		return fail(ret_error, "%s.%s[%zu] is %s, not an object", path, key, i,
-			    field_type(item));
-	*ret_path = xasprintf("%s.%s[%zu]", path, key, i);
+		r = field_each(metadata, "metadata", "ownerReferences", parse_owner, pod,
+			       ret_error);
+	if (r < 0)
+		return r;
+	pod->deleting = field(metadata, "deletionTimestamp");
 	return 0;
 }
 
@@ -241,68 +243,45 @@ static int parse_args(struct pod_container *c, const json_t *o, const char *path
 	return 0;
 }
 
-static int parse_env(struct pod_container *c, const json_t *o, const char *path, char **ret_error)
+static int parse_env(void *ctx, const json_t *item, const char *path, char **ret_error)
 {
-	const json_t *list, *item;
-	size_t i;
+	struct pod_container *c = ctx;
+	struct pod_pair *pair;
 	int r;
 
-	r = field_array(o, path, "env", &list, ret_error);
-	if (r < 0)
-		return r;
-	c->env.items = xcalloc(json_array_size(list), sizeof(*c->env.items));
-	json_array_foreach (list, i, item) {
-		struct pod_pair *pair = &c->env.items[c->env.n];
-		_cleanup_free_ char *at = NULL;
-
-		r = list_item(item, path, "env", i, &at, ret_error);
-		if (r < 0)
-			return r;
-		c->env.n++;
-		r = field_string(item, at, "name", &pair->key, ret_error);
-		if (!r && !pair->key)
-			r = fail(ret_error, "%s.name is missing", at);
-		if (!r)
-			r = field_string(item, at, "value", &pair->value, ret_error);
-		if (r < 0)
-			return r;
-		if (!pair->value)
-			pair->value = xstrdup("");
-	}
-	return 0;
+	list_append(c->env.items, c->env.n, (struct pod_pair){ 0 });
+	pair = &c->env.items[c->env.n - 1];
+	r = field_string(item, path, "name", &pair->key, ret_error);
+	if (!r && !pair->key)
+		r = fail(ret_error, "%s.name is missing", path);
+	if (!r)
+		r = field_string(item, path, "value", &pair->value, ret_error);
+	if (!r && !pair->value)
+		pair->value = xstrdup("");
+	return r;
 }
 
-static int parse_ports(struct pod_container *c, const json_t *o, const char *path, char **ret_error)
+static int parse_port(void *ctx, const json_t *item, const char *path, char **ret_error)
 {
-	const json_t *list, *item;
-	size_t i;
+	struct pod_container *c = ctx;
+	_cleanup_free_ char *protocol = NULL;
+	struct pod_port *port;
+	int64_t n;
 	int r;
 
-	r = field_array(o, path, "ports", &list, ret_error);
+	list_append(c->ports, c->n_ports, (struct pod_port){ 0 });
+	port = &c->ports[c->n_ports - 1];
+	r = field_int(item, path, "containerPort", 1, UINT16_MAX, 0, &n, ret_error);
+	if (!r && !n)
+		r = fail(ret_error, "%s.containerPort is missing", path);
+	if (!r)
+		r = field_string(item, path, "protocol", &protocol, ret_error);
+	if (!r)
+		r = field_string(item, path, "name", &port->name, ret_error);
 	if (r < 0)
 		return r;
-	c->ports = xcalloc(json_array_size(list), sizeof(*c->ports));
-	json_array_foreach (list, i, item) {
-		_cleanup_free_ char *at = NULL, *protocol = NULL;
-		struct pod_port *port = &c->ports[c->n_ports];
-		int64_t n;
-
-		r = list_item(item, path, "ports", i, &at, ret_error);
-		if (r < 0)
-			return r;
-		c->n_ports++;
-		r = field_int(item, at, "containerPort", 1, UINT16_MAX, 0, &n, ret_error);
-		if (!r && !n)
-			r = fail(ret_error, "%s.containerPort is missing", at);
-		if (!r)
-			r = field_string(item, at, "protocol", &protocol, ret_error);
-		if (!r)
-			r = field_string(item, at, "name", &port->name, ret_error);
-		if (r < 0)
-			return r;
-		port->port = (uint16_t)n;
-		port->udp = protocol && strcmp(protocol, "TCP");
-	}
+	port->port = (uint16_t)n;
+	port->udp = protocol && strcmp(protocol, "TCP");
 	return 0;
 }
 
@@ -321,47 +300,26 @@ static int parse_ids(const json_t *o, const char *path, int64_t *ret_user, int64
 	return r;
 }
 
-static int parse_container(struct pod_container *c, const json_t *o, const char *path,
-			   char **ret_error)
+static int parse_container(void *ctx, const json_t *o, const char *path, char **ret_error)
 {
+	struct pod_containers *containers = ctx;
+	struct pod_container *c;
 	int r;
 
+	list_append(containers->items, containers->n, (struct pod_container){ 0 });
+	c = &containers->items[containers->n - 1];
 	r = field_string(o, path, "name", &c->name, ret_error);
 	if (!r && (!c->name || !*c->name))
 		r = fail(ret_error, "%s.name is missing", path);
 	if (!r)
 		r = parse_args(c, o, path, ret_error);
 	if (!r)
-		r = parse_env(c, o, path, ret_error);
+		r = field_each(o, path, "env", parse_env, c, ret_error);
 	if (!r)
-		r = parse_ports(c, o, path, ret_error);
+		r = field_each(o, path, "ports", parse_port, c, ret_error);
 	if (!r)
 		r = parse_ids(o, path, &c->run_as_user, &c->run_as_group, ret_error);
 	return r;
-}
-
-static int parse_containers(const json_t *spec, const char *key, struct pod_containers *containers,
-			    char **ret_error)
-{
-	const json_t *list, *item;
-	size_t i;
-	int r;
-
-	r = field_array(spec, "spec", key, &list, ret_error);
-	if (r < 0)
-		return r;
-	containers->items = xcalloc(json_array_size(list), sizeof(*containers->items));
-	json_array_foreach (list, i, item) {
-		_cleanup_free_ char *at = NULL;
-
-		r = list_item(item, "spec", key, i, &at, ret_error);
-		if (!r)
-			r = parse_container(&containers->items[containers->n++], item, at,
-					    ret_error);
-		if (r < 0)
-			return r;
-	}
-	return 0;
 }
 
 static int parse_dns(struct pod *pod, const json_t *spec, char **ret_error)
@@ -385,9 +343,11 @@ static int parse_spec(struct pod *pod, const json_t *object, char **ret_error)
 
 	r = field_object(object, "", "spec", &spec, ret_error);
 	if (!r)
-		r = parse_containers(spec, "containers", &pod->containers, ret_error);
+		r = field_each(spec, "spec", "containers", parse_container, &pod->containers,
+			       ret_error);
 	if (!r)
-		r = parse_containers(spec, "initContainers", &pod->init_containers, ret_error);
+		r = field_each(spec, "spec", "initContainers", parse_container,
+			       &pod->init_containers, ret_error);
 	if (!r)
 		r = parse_ids(spec, "spec", &pod->run_as_user, &pod->run_as_group, ret_error);
 	if (!r)

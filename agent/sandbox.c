@@ -56,7 +56,7 @@ static int store(const struct sandboxes *s, const struct sandbox *sandbox)
 		json_object_set_new(json, GUARDED_KEY, json_true());
 	text = json_dumps(json, JSON_INDENT(2));
 	json_decref(json);
-	return text ? file_write(path, text, strlen(text), 0600) : -EINVAL;
+	return text ? file_write_volatile(path, text, strlen(text), 0600) : -EINVAL;
 }
 
 /* -EINVAL when something is missing. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -56,7 +57,7 @@ static int sync_dir(const char *dir)
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-int file_write(const char *path, const void *data, size_t len, unsigned int mode)
+static int replace(const char *path, const void *data, size_t len, unsigned int mode, bool flush)
 {
 	const char *slash = strrchr(path, '/');
 	_cleanup_free_ char *dir = slash ? xstrdup(path) : xstrdup("./");
@@ -74,11 +75,21 @@ int file_write(const char *path, const void *data, size_t len, unsigned int mode
 		err = -errno;
 	if (!err)
 		err = write_all(fd, data, len);
-	if (!err && (fsync(fd) < 0 || rename(part, path) < 0))
+	if (!err && ((flush && fsync(fd) < 0) || rename(part, path) < 0))
 		err = -errno;
 	if (err)
 		unlink(part);
-	return err ? err : sync_dir(dir);
+	return err || !flush ? err : sync_dir(dir);
+}
+
+int file_write(const char *path, const void *data, size_t len, unsigned int mode)
+{
+	return replace(path, data, len, mode, true);
+}
+
+int file_write_volatile(const char *path, const void *data, size_t len, unsigned int mode)
+{
+	return replace(path, data, len, mode, false);
 }
 
 int make_dirs(const char *path, unsigned int mode)

@@ -13,6 +13,8 @@ int file_read(const char *path, size_t max, char **ret_data, size_t *ret_len);
  * of its own), flushed to the disk, renamed. An error leaves what was there.
  */
 int file_write(const char *path, const void *data, size_t len, unsigned int mode);
+/* The same without waiting for the disk: of what ends with the machine. */
+int file_write_volatile(const char *path, const void *data, size_t len, unsigned int mode);
 /* mkdir -p; existing directories are fine. */
 int make_dirs(const char *path, unsigned int mode);
 
