@@ -410,14 +410,15 @@ static void retry_soon(struct reconciler *r, int64_t *again_ms)
 int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 {
 	int64_t again_ms = -1;
-	int changes = 0, gone, err;
+	int changes = 0, gone, err = 0;
 
 	desired_init(&r->addresses, sizeof(struct weir_local_addr), sizeof(__u32));
 	links_desired_init(&r->links);
 	scan(r);
-	traits_sync(r->names, &r->traits, r->source);
-	/* names that an earlier agent knew are better than none */
-	err = source_listed(r->source) ? identity_sync(r->identity, r->source) : 0;
+	if (source_listed(r->source)) { /* names that an earlier agent knew are better than none */
+		traits_sync(r->names, &r->traits, r->source);
+		err = identity_sync(r->identity, r->source);
+	}
 	if (err < 0)
 		log_error("cannot update the table of peers", "error", strerror(-err), NULL);
 	else

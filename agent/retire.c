@@ -74,31 +74,71 @@ struct figures {
 	bool any;
 };
 
+/*
+ * The rows of a workload, in a table of the snapshot: those are sorted by the bytes of their keys,
+ * which begin with it. A node may lose hundreds of pods at once, each with an id of its own.
+ */
+struct rows {
+	const char *first;
+	size_t n, size;
+};
+
+static struct rows rows_of(const void *table, size_t n, size_t size, uint32_t workload)
+{
+	const char *rows = table;
+	size_t lo = 0, hi = n;
+	struct rows found;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (memcmp(rows + mid * size, &workload, sizeof(workload)) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	found = (struct rows){ .first = rows + lo * size, .size = size };
+	while (lo + found.n < n &&
+	       !memcmp(found.first + found.n * size, &workload, sizeof(workload)))
+		found.n++;
+	return found;
+}
+
+#define ROWS_OF(table, n, workload) rows_of(table, n, sizeof(*(table)), workload)
+
+static struct rows flows_of(const struct snapshot *s, uint32_t workload)
+{
+	return ROWS_OF(s->flows, s->n_flows, workload);
+}
+
+static struct rows udp_flows_of(const struct snapshot *s, uint32_t workload)
+{
+	return ROWS_OF(s->udp_flows, s->n_udp_flows, workload);
+}
+
+static struct rows verdicts_of(const struct snapshot *s, uint32_t workload)
+{
+	return ROWS_OF(s->verdicts, s->n_verdicts, workload);
+}
+
+static void add_rows(struct figures *f, struct rows rows)
+{
+	f->any = f->any || rows.n;
+	for (size_t i = 0; i < rows.n; i++)
+		f->print += fingerprint(rows.first + i * rows.size, rows.size);
+}
+
 static struct figures figures_of(const struct snapshot *s, uint32_t workload)
 {
+	struct rows flows = flows_of(s, workload);
+	const struct snapshot_flow *flow = (const void *)flows.first;
 	struct figures f = { 0 };
 
-	for (size_t i = 0; i < s->n_flows; i++) {
-		const struct snapshot_flow *flow = &s->flows[i];
-
-		if (flow->key.workload != workload)
-			continue;
-		f.any = true;
-		f.open = f.open || flow->value.opened != flow->value.closed;
-		f.print += fingerprint(flow, sizeof(*flow));
-	}
-	for (size_t i = 0; i < s->n_udp_flows; i++) {
-		if (s->udp_flows[i].key.workload != workload)
-			continue;
-		f.any = true;
-		f.print += fingerprint(&s->udp_flows[i], sizeof(s->udp_flows[i]));
-	}
-	for (size_t i = 0; i < s->n_verdicts; i++) {
-		if (s->verdicts[i].key.workload != workload)
-			continue;
-		f.any = true;
-		f.print += fingerprint(&s->verdicts[i], sizeof(s->verdicts[i]));
-	}
+	for (size_t i = 0; i < flows.n; i++)
+		f.open = f.open || flow[i].value.opened != flow[i].value.closed;
+	add_rows(&f, flows);
+	add_rows(&f, udp_flows_of(s, workload));
+	add_rows(&f, verdicts_of(s, workload));
 	return f;
 }
 
@@ -127,32 +167,30 @@ static void uncount_flows(const struct loader *l, enum weir_counter counter, uin
 	munmap(counters, size);
 }
 
-/* A flow that is as it was scraped is deleted; 1 when that frees a place of those that are counted.
- */
-static uint64_t forget_flow(int fd, const struct weir_flow_key *key, const void *scraped,
-			    size_t size)
+/* Flows that are as they were scraped are deleted; how many of those that are counted. */
+static uint64_t forget_flows(int fd, struct rows rows)
 {
-	return forget(fd, key, scraped, size) && key->peer != WEIR_ID_OTHER;
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < rows.n; i++) {
+		const struct weir_flow_key *key = (const void *)(rows.first + i * rows.size);
+
+		n += forget(fd, key, key + 1, rows.size - sizeof(*key)) &&
+		     key->peer != WEIR_ID_OTHER;
+	}
+	return n;
 }
 
 static void free_workload(const struct loader *l, const struct snapshot *s, uint32_t workload)
 {
-	int flows = loader_map(l, "weir_flows"), udp_flows = loader_map(l, "weir_udp_flows");
-	uint64_t freed = 0, udp_freed = 0;
+	struct rows verdicts = verdicts_of(s, workload);
+	const struct snapshot_verdict *v = (const void *)verdicts.first;
+	uint64_t freed = forget_flows(loader_map(l, "weir_flows"), flows_of(s, workload));
+	uint64_t udp_freed =
+		forget_flows(loader_map(l, "weir_udp_flows"), udp_flows_of(s, workload));
 
-	for (size_t i = 0; i < s->n_flows; i++)
-		if (s->flows[i].key.workload == workload)
-			freed += forget_flow(flows, &s->flows[i].key, &s->flows[i].value,
-					     sizeof(s->flows[i].value));
-	for (size_t i = 0; i < s->n_udp_flows; i++)
-		if (s->udp_flows[i].key.workload == workload)
-			udp_freed +=
-				forget_flow(udp_flows, &s->udp_flows[i].key, &s->udp_flows[i].value,
-					    sizeof(s->udp_flows[i].value));
-	for (size_t i = 0; i < s->n_verdicts; i++)
-		if (s->verdicts[i].key.workload == workload)
-			forget(loader_map(l, "weir_verdicts"), &s->verdicts[i].key,
-			       &s->verdicts[i].count, sizeof(s->verdicts[i].count));
+	for (size_t i = 0; i < verdicts.n; i++)
+		forget(loader_map(l, "weir_verdicts"), &v[i].key, &v[i].count, sizeof(v[i].count));
 	uncount_flows(l, WEIR_COUNTER_FLOWS, freed);
 	uncount_flows(l, WEIR_COUNTER_UDP_FLOWS, udp_freed);
 	apply_unreserve(l, workload);

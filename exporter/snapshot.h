@@ -75,7 +75,8 @@ struct snapshot_process {
 
 /* Filled by collect, it owns all that it points to but the constants version and revision. */
 struct snapshot {
-	struct snapshot_flow *flows; /* every key once */
+	struct snapshot_flow
+		*flows; /* every key once, sorted by its bytes; so are udp_flows and verdicts */
 	size_t n_flows;
 	const struct snapshot_istio *istio; /* NULL: none of Istio's metrics; not owned */
 	/* By flow, if istio: the Service that its destination serves at its port, or NULL; the
