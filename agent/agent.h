@@ -53,6 +53,7 @@ struct agent {
 	int reconcile_timer;
 	int64_t reconcile_due_ms; /* what the timer is set to; 0: a run is under way */
 	int64_t reconcile_took_ms; /* the last one */
+	int64_t rest_ms; /* from one run to the next if nothing happens */
 	int http_timer;
 	bool ready; /* all hooks attached, known pods reconciled */
 	uint64_t reported[WEIR_COUNTER_MAX]; /* losses that were logged */
@@ -68,6 +69,8 @@ int weir_agent_main(int argc, char **argv);
 void agent_changed(struct agent *agent);
 /* The same for what is in force already: no hurry, and many such are one run. */
 void agent_settle(struct agent *agent);
+/* Attaches hooks again that somebody else detached, and says what was lost: nobody tells of it. */
+void agent_look_after(struct agent *agent);
 
 /* Control socket RUNDIR/weir.sock (ctl.c). 0 or -errno with *ret_error. */
 int ctl_open(struct agent *agent, char **ret_error);

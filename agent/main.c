@@ -17,10 +17,16 @@
 #include "base/log.h"
 #include "maps/flow.h"
 
-#define DEBOUNCE_MS  20 /* a burst of file changes is one run */
-#define MAX_REST_MS  1000
-#define SETTLE_MS    1000 /* as many CNI calls as that brings */
-#define RECONCILE_MS 10000 /* network namespaces end without telling */
+#define DEBOUNCE_MS 20 /* a burst of file changes is one run */
+#define MAX_REST_MS 1000
+#define SETTLE_MS   1000 /* as many CNI calls as that brings */
+/*
+ * All that a run depends on is told: files, cgroups, the API, CNI, pods' addresses and the ends of
+ * their network namespaces. Hooks that somebody else detaches are not; each scrape looks after
+ * them, and where nobody scrapes this does. It is also what puts a message right that was lost.
+ */
+#define RECONCILE_MS	   300000
+#define RECONCILE_BLIND_MS 10000 /* without CAP_NET_BROADCAST addresses and ends are not told */
 
 /* The cgroup to attach to; never the root of the tree unasked. */
 static int choose_cgroup(struct agent *agent, char **ret_error)
@@ -106,6 +112,12 @@ static void report_losses(struct agent *agent)
 	}
 }
 
+void agent_look_after(struct agent *agent)
+{
+	repair_hooks(agent);
+	report_losses(agent);
+}
+
 /* Did an earlier agent leave pods that are captured? Then traffic is diverted without us. */
 static bool has_adopted(const struct agent *agent)
 {
@@ -148,18 +160,18 @@ static void run_reconcile(struct agent *agent)
 	int changes;
 
 	agent->reconcile_due_ms = 0;
-	repair_hooks(agent);
+	agent_look_after(agent);
 	changes = reconcile(agent->reconciler, &again_ms);
 	if (changes)
 		retire_soon(&agent->retire);
 	agent->reconcile_took_ms = loop_now_ms() - began;
 	text = xasprintf("%d", changes);
 	log_debug("reconciled", "changes", text, NULL);
-	report_losses(agent);
 	cni_known(agent->cni);
 	report_pods(&agent->kube, agent->reconciler);
 	captured_update(&agent->captured, agent->reconciler);
-	reconcile_within(agent, again_ms >= 0 && again_ms < RECONCILE_MS ? again_ms : RECONCILE_MS);
+	reconcile_within(agent,
+			 again_ms >= 0 && again_ms < agent->rest_ms ? again_ms : agent->rest_ms);
 	become_ready(agent);
 }
 
@@ -359,7 +371,13 @@ static int start(struct agent *agent, char **ret_error)
 	});
 	agent->reconciler = reconciler_new(agent->loader, agent->names, &agent->source,
 					   &agent->places, &policy, &traits);
-	reconciler_watch(agent->reconciler, agent->loop, on_source_changed, agent);
+	err = reconciler_watch(agent->reconciler, agent->loop, on_source_changed, agent);
+	agent->rest_ms = err ? RECONCILE_BLIND_MS : RECONCILE_MS;
+	if (err)
+		log_warn(
+			"what happens in pods' network namespaces is not told (CAP_NET_BROADCAST); "
+			"they are looked at now and then",
+			"error", strerror(-err), NULL);
 	agent->reconcile_timer = loop_timer(agent->loop, on_reconcile, agent);
 	if (agent->reconcile_timer < 0)
 		return agent->reconcile_timer;

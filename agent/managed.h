@@ -38,6 +38,7 @@ struct managed {
 	int64_t retry_ms; /* not before this moment; 0: at once */
 	int64_t young_until_ms; /* the runtime is still making its network; 0: not so */
 	int64_t missing_since; /* ms; 0: not missing */
+	int64_t astray_since_ms; /* since when its namespace cannot be opened; 0: it can */
 };
 
 /* What the object and the place say replaces what they said before. Takes place's strings. */

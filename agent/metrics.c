@@ -165,6 +165,7 @@ static void scraped(void *ctx, const struct snapshot *snapshot)
 	struct agent *agent = ctx;
 
 	retire_scraped(&agent->retire, agent->loader, agent->names, agent->reconciler, snapshot);
+	agent_look_after(agent); /* after the scrape has shown what it found */
 }
 
 void metrics_init(struct agent *agent)

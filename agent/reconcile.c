@@ -21,8 +21,12 @@
  * moment would let its traffic through.
  */
 #define MISSING_MS 1000
-/* A pod file may come before its network namespace, and that comes without an event. */
-#define WAITING_MS 500
+/*
+ * A pod file may come before its network namespace, and that may come without an event; one that
+ * has gone from sight may still be in use. Looked for less often the longer that lasts.
+ */
+#define WAITING_MS	500
+#define WAITING_MOST_MS 10000
 /* From CNI ADD until the runtime has certainly run its other plugins. */
 #define YOUNG_MS 1000
 /* A proxy that begins to listen must answer a virtual machine before it gives up. */
@@ -47,12 +51,12 @@ struct reconciler *reconciler_new(struct loader *loader, struct names *names, st
 	return r;
 }
 
-void reconciler_watch(struct reconciler *r, struct loop *loop, void (*changed)(void *ctx),
-		      void *ctx)
+int reconciler_watch(struct reconciler *r, struct loop *loop, void (*changed)(void *ctx), void *ctx)
 {
 	r->loop = loop;
 	r->changed = changed;
 	r->changed_ctx = ctx;
+	return nsid_open(&r->nsid, loop, changed, ctx);
 }
 
 void reconciler_free(struct reconciler *r)
@@ -66,6 +70,7 @@ void reconciler_free(struct reconciler *r)
 		managed_free(m);
 	}
 	identity_free(r->identity);
+	nsid_close(r->nsid);
 	free(r);
 }
 
@@ -182,6 +187,8 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 
 	if (!p.young)
 		m->young_until_ms = 0;
+	if (r->nsid && m->cookie != cookie)
+		nsid_follow(r->nsid, netns_fd); /* before it is read: what changes then is told */
 	m->cookie = cookie;
 	takeover_decide(m->policy, apply_captured(r->loader, cookie), netns_fd, m->netns);
 	if (keeps_last_good(r, m, cookie)) {
@@ -264,8 +271,12 @@ static int reconcile_pod(struct reconciler *r, struct managed *m)
 	int changes = 0;
 	_cleanup_close_ int fd = claim_netns(r, m, &cookie, &error);
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (!m->astray_since_ms)
+			m->astray_since_ms = loop_now_ms();
 		return without_netns(r, m, error);
+	}
+	m->astray_since_ms = 0;
 	if (m->cookie && m->cookie != cookie)
 		changes += release(r, m);
 	changes += put_in_force(r, m, fd, cookie);
@@ -397,12 +408,25 @@ static int64_t time_left(int64_t until_ms)
 	return left > 0 ? left : 0;
 }
 
-/* There is room again for what did not fit. */
+/* When to look for the network namespace of a pod again; -1: never, it will be told. */
+static int64_t look_again(const struct managed *m)
+{
+	int64_t lasted = loop_now_ms() - m->astray_since_ms;
+
+	if (!m->present || !m->astray_since_ms ||
+	    (m->how == PLACE_PROCESS && !m->cookie && m->state != POLICY_PENDING))
+		return -1;
+	return lasted < WAITING_MS	  ? WAITING_MS
+	       : lasted > WAITING_MOST_MS ? WAITING_MOST_MS
+					  : lasted;
+}
+
+/* There is room again for what did not fit, and for who waited for a namespace that is free now. */
 static void retry_soon(struct reconciler *r, int64_t *again_ms)
 {
 	for (struct managed *m = r->pods; m; m = m->next) {
-		if (m->retry_ms && (*again_ms < 0 || *again_ms > WAITING_MS))
-			*again_ms = WAITING_MS;
+		if (m->retry_ms || m->astray_since_ms)
+			*again_ms = sooner(*again_ms, WAITING_MS);
 		m->retry_ms = 0;
 	}
 }
@@ -427,9 +451,7 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 		m->written = false;
 		if (m->present)
 			changes += reconcile_pod(r, m);
-		if (m->present && !m->cookie &&
-		    (m->how != PLACE_PROCESS || m->state == POLICY_PENDING))
-			again_ms = sooner(again_ms, WAITING_MS);
+		again_ms = sooner(again_ms, look_again(m));
 		if (m->young_until_ms)
 			again_ms = sooner(again_ms, time_left(m->young_until_ms));
 		if (m->applied && (m->policy->pod.flags & WEIR_POD_IF_VIRTUAL))

@@ -12,6 +12,7 @@
 #include "agent/managed.h"
 #include "agent/map.h"
 #include "agent/names.h"
+#include "agent/nsid.h"
 #include "agent/source.h"
 #include "agent/traits.h"
 
@@ -27,6 +28,7 @@ struct reconciler {
 	struct managed *pods;
 	struct desired addresses; /* what weir_local should hold, as far as this run has written */
 	struct links_desired links; /* likewise */
+	struct nsid *nsid; /* NULL: nobody tells what happens in the pods' namespaces */
 	struct loop *loop;
 	void (*changed)(void *ctx); /* the network of a pod is not what it was */
 	void *changed_ctx;
@@ -35,9 +37,12 @@ struct reconciler {
 struct reconciler *reconciler_new(struct loader *loader, struct names *names, struct source *source,
 				  const struct places *places, const struct policy_options *options,
 				  const struct traits_options *traits);
-/* changed(ctx) is called from the loop when a run is due because a pod's network has changed. */
-void reconciler_watch(struct reconciler *r, struct loop *loop, void (*changed)(void *ctx),
-		      void *ctx);
+/*
+ * changed(ctx) is called from the loop when a run is due because a pod's network has changed.
+ * -errno when only those that the policies name can be followed: then a run is due now and then.
+ */
+int reconciler_watch(struct reconciler *r, struct loop *loop, void (*changed)(void *ctx),
+		     void *ctx);
 void reconciler_free(struct reconciler *r);
 
 /* A pod more, of which nothing is known yet; the reconciler's. */

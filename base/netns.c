@@ -53,14 +53,15 @@ int netns_open(const char *path)
 	return check_type(there) ? err : TAKE_FD(there);
 }
 
-int netns_call(int netns_fd, int (*fn)(void *ctx), void *ctx)
+/* netns_fd < 0: into a new one. */
+static int call_in(int netns_fd, int (*fn)(void *ctx), void *ctx)
 {
 	_cleanup_close_ int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	int result;
 
 	if (home < 0)
 		return -errno;
-	if (setns(netns_fd, CLONE_NEWNET) < 0)
+	if ((netns_fd < 0 ? unshare(CLONE_NEWNET) : setns(netns_fd, CLONE_NEWNET)) < 0)
 		return -errno;
 	result = fn(ctx);
 	if (setns(home, CLONE_NEWNET) < 0) {
@@ -68,6 +69,16 @@ int netns_call(int netns_fd, int (*fn)(void *ctx), void *ctx)
 		abort();
 	}
 	return result;
+}
+
+int netns_call(int netns_fd, int (*fn)(void *ctx), void *ctx)
+{
+	return netns_fd < 0 ? -EBADF : call_in(netns_fd, fn, ctx);
+}
+
+int netns_call_apart(int (*fn)(void *ctx), void *ctx)
+{
+	return call_in(-1, fn, ctx);
 }
 
 static int read_cookie(void *ctx)

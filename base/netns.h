@@ -20,6 +20,12 @@ int netns_open(const char *path);
  */
 int netns_call(int netns_fd, int (*fn)(void *ctx), void *ctx);
 
+/*
+ * The same in a namespace that is made for it, and lasts as long as the sockets that fn opens
+ * there.
+ */
+int netns_call_apart(int (*fn)(void *ctx), void *ctx);
+
 /* The namespace's cookie (SO_NETNS_COOKIE, Linux 5.14). */
 int netns_cookie(int netns_fd, uint64_t *ret_cookie);
 /* Of the namespace that the agent itself runs in. */

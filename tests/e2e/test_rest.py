@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent does when nobody asks it anything: nothing, whatever the pods send; and what wakes it is told, not looked for."""
+
+import pathlib
+import time
+
+import pytest
+
+from books import flow, pod_of, settled
+from lab import Lab, net
+from lab.command import run, wait_until
+from support import cookies_in, entries, known
+
+REST = 12  # seconds: longer than any interval at which the agent was ever woken without reason
+
+
+@pytest.fixture(scope="module")
+def node():
+    with Lab("rest") as lab:
+        lab.agent()
+        yield lab
+
+
+def wakeups(pid):
+    """How often its threads have been given a processor, and for how long, in ns."""
+    threads = [(task / "schedstat").read_text().split() for task in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int(fields[2]) for fields in threads), sum(int(fields[0]) for fields in threads)
+
+
+def at_rest(pid):
+    """Returns once it has slept for a second."""
+    before = [None]
+
+    def sleeps():
+        before[:] = [wakeups(pid), *before[:1]]
+        time.sleep(1)
+        return wakeups(pid) == before[0]
+
+    wait_until(sleeps, "the agent to come to rest", 30)
+
+
+def test_traffic_never_wakes_the_agent(node):
+    """Connections by the thousand and bytes by the gigabyte, in pods with and without a mesh, while nobody scrapes."""
+    client, server, captured = pod_of(node, "busy"), pod_of(node, "busy-server"), pod_of(node, "busy-captured", mesh="istio")
+    for pod in (client, server, captured):  # a process each: a cgroup that becomes empty is news
+        pod.serve("[::]:8080")
+    pid = node.agents[-1].process.pid
+    at_rest(pid)
+    before, made = wakeups(pid), 0
+    until = time.monotonic() + REST
+    while time.monotonic() < until:
+        client.connect(f"{server.ip}:8080", options=["--count=200", "--send=100000"])
+        captured.connect(f"{server.ip}:8080")  # refused: it has no proxy
+        made += 200
+    assert wakeups(pid) == before
+    assert settled(node, client, "outbound", made)["opened"] == made >= 200
+
+
+def test_an_address_that_comes_later_is_told(node):
+    pod = pod_of(node, "grows", mesh="istio")
+    at_rest(node.agents[-1].process.pid)
+
+    before = len(entries(node, "weir_local"))
+    net.in_netns(pod.netns, "ip", "address", "add", "10.77.0.7/32", "dev", "eth0")
+    wait_until(lambda: len(entries(node, "weir_local")) == before + 1, "the new address to be known", 3)
+    net.in_netns(pod.netns, "ip", "address", "del", "10.77.0.7/32", "dev", "eth0")
+    wait_until(lambda: len(entries(node, "weir_local")) == before, "the address to be forgotten", 3)
+
+
+@pytest.mark.parametrize("mesh", ["istio", None])
+def test_a_network_namespace_that_ends_is_told(node, mesh):
+    """Its pod's file stays; nothing but the kernel says that the namespace is gone, and what held it is let go."""
+    pod = pod_of(node, f"ends-{mesh}", mesh=mesh)
+    cookie = known(node, pod)["netns_cookie"]
+    at_rest(node.agents[-1].process.pid)
+    run("ip", "netns", "del", pod.netns)
+    wait_until(lambda: known(node, pod)["state"] == "failed", "the pod to be seen without its namespace", 5)
+    if mesh:
+        wait_until(lambda: cookie not in cookies_in(node, "weir_pods"), "it to be let go", 20)
