@@ -34,7 +34,7 @@ LIBS    := -lncursesw -ltinfo -lbpf -lelf -lz -ljansson -lmicrohttpd -lcurl -lya
 
 # Everything that attaches to kubepods and lives once, what is loaded once for each pod, and what a
 # command loads that lists connections.
-BPF_MAIN  := maps decide bind connect udp sockopt sockops iter tls datagram
+BPF_MAIN  := maps decide bind connect udp sockopt sockops iter tls datagram merge
 BPF_NETNS := maps lookup
 BPF_CONNS := conns
 

@@ -139,24 +139,9 @@ static const char *load_hint(int err)
 	return "weir check tells what this kernel lacks, --log.level=debug what it said";
 }
 
-/* The size of weir_flows: that which was asked for, unless it is pinned with another one. */
-static uint32_t flows_size(const struct loader *l, uint32_t max_flows)
+static uint32_t flows_size(const struct loader *l)
 {
-	_cleanup_free_ char *path = xasprintf("%s/weir_flows", l->bpf_dir), *text = NULL;
-	_cleanup_close_ int fd = bpf_obj_get(path);
-	uint32_t size = max_flows ? max_flows + WEIR_FLOWS_RESERVED : WEIR_FLOWS_MAX;
-	struct bpf_map_info info = { 0 };
-	__u32 len = sizeof(info);
-
-	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) < 0 || info.max_entries == size)
-		return size;
-	if (max_flows) {
-		text = xasprintf("%u", info.max_entries - WEIR_FLOWS_RESERVED);
-		log_warn("--metrics.max-flows: the table that an earlier agent left keeps its size "
-			 "until weir cleanup",
-			 "flows", text, NULL);
-	}
-	return info.max_entries;
+	return l->options.max_flows ? l->options.max_flows + WEIR_FLOWS_RESERVED : WEIR_FLOWS_MAX;
 }
 
 static int write_counter(const struct loader *l, uint32_t index, uint64_t value)
@@ -166,11 +151,10 @@ static int write_counter(const struct loader *l, uint32_t index, uint64_t value)
 	return bpf_map_update_elem(fd, &index, &value, BPF_ANY) < 0 ? -errno : 0;
 }
 
-/* Tells the hooks how many flows they may make. */
+/* Tells the hooks how many flows they may make, whatever more there may be room for. */
 static int limit_flows(const struct loader *l)
 {
-	return write_counter(l, WEIR_COUNTER_FLOWS_LIMIT,
-			     bpf_map__max_entries(l->skel->maps.weir_flows) - WEIR_FLOWS_RESERVED);
+	return write_counter(l, WEIR_COUNTER_FLOWS_LIMIT, flows_size(l) - WEIR_FLOWS_RESERVED);
 }
 
 /* Whether a map that not everybody needs is made. */
@@ -208,15 +192,24 @@ static int choose(struct loader *l)
 	return err;
 }
 
-static int configure(struct loader *l)
+static const struct bpf_program *merge_program(const struct loader *l, enum former_table table)
 {
-	uint32_t size = flows_size(l, l->options.max_flows);
-	int err = bpf_map__set_max_entries(l->skel->maps.weir_flows, size);
+	return table == FORMER_FLOWS ? l->skel->progs.weir_merge : l->skel->progs.weir_merge_udp;
+}
+
+static int configure(struct loader *l, char **ret_error)
+{
+	int err = choose(l);
 
 	l->skel->rodata->weir_pod_local = l->options.pod_local;
-	err = err ?: bpf_map__set_max_entries(l->skel->maps.weir_udp_flows, size);
 	err = err ?: sizes_apply(l->options.sizes, l->skel->obj, l->bpf_dir);
-	return err ?: choose(l);
+	err = err ?: former_adopt(l->bpf_dir, l->skel->obj, flows_size(l), &l->former, ret_error);
+	for (int i = 0; !err && i < FORMER_TABLES; i++) {
+		l->skel->rodata->weir_merge_words[i] = l->former.words[i];
+		err = bpf_program__set_autoload((struct bpf_program *)merge_program(l, i),
+						l->former.words[i] > 0);
+	}
+	return err;
 }
 
 static int load(struct loader *l, char **ret_error)
@@ -227,10 +220,10 @@ static int load(struct loader *l, char **ret_error)
 	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
 	libbpf_set_print(log_libbpf);
 	l->skel = weir_bpf__open_opts(&opts);
-	err = l->skel ? configure(l) : -errno;
+	err = l->skel ? configure(l, ret_error) : -errno;
 	err = err ?: weir_bpf__load(l->skel);
 	err = err ?: limit_flows(l);
-	if (err)
+	if (err && !*ret_error)
 		*ret_error = xasprintf("cannot load BPF programs: %s; %s", strerror(-err),
 				       load_hint(err));
 	return err;
@@ -449,12 +442,26 @@ int loader_open(const struct loader_options *options, struct loader **ret, char 
 	return 0;
 }
 
+/* Before anybody is shown a figure: those of an earlier agent's tables are in ours. */
+static int merge(const struct loader *l, char **ret_error)
+{
+	int err = 0;
+
+	for (int i = 0; !err && i < FORMER_TABLES; i++)
+		err = former_merge(l->bpf_dir, &l->former, i, merge_program(l, i));
+	if (err)
+		*ret_error = xasprintf("cannot take over the figures of an earlier agent: %s",
+				       strerror(-err));
+	return err;
+}
+
 int loader_attach(struct loader *l, const char *cgroup_root, char **ret_error)
 {
 	int err = attach_hooks(l, cgroup_root, ret_error);
 
 	err = err ?: attach_optional(l, ret_error);
-	return err ?: attach_iterators(l, ret_error);
+	err = err ?: attach_iterators(l, ret_error);
+	return err ?: merge(l, ret_error);
 }
 
 /* Gives up the handles; what is pinned stays attached. */

@@ -5,6 +5,7 @@
 
 #include <bpf/libbpf.h>
 
+#include "agent/former.h"
 #include "agent/loader.h"
 
 #define LOADER_HOOKS 20
@@ -21,6 +22,7 @@ struct loader {
 	struct bpf_link *adopt;
 	struct bpf_link *set_state; /* NULL unless a found connection needs it */
 	struct bpf_link *udp_dropped; /* NULL unless WITH_UDP */
+	struct former former; /* what an earlier agent left of another size */
 	uint64_t *fresh; /* cookies whose link already runs this agent's program */
 	size_t n_fresh;
 };
