@@ -7,7 +7,7 @@
 # make diff     weir against the real iptables, CONFIGS random configurations (SEED, INDEX: one again; FROM: go on there; JOBS)
 # make nightly  the same with 10,000 configurations, then each fuzz target for an hour
 # make check-cluster    the same in a real Kubernetes
-# make bench    the benchmarks
+# make bench    the benchmarks (ONLY=redirection or accounting, WRITE=1 puts them into docs/PERFORMANCE.md)
 # make install  DESTDIR= PREFIX=/usr
 # make deb      a Debian package in build/
 # make cross-arm64      the same for another machine, in build/cross/arm64
@@ -177,11 +177,13 @@ check-cluster: all
 demo: all $(B)/tests/probe
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) scripts/demo $(if $(KEEP),--keep)
 
-bench: all $(B)/tests/probe $(B)/tests/relay $(B)/tests/load $(B)/tests/datagram
-	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/run.py
+bench: all $(B)/tests/probe $(B)/tests/relay $(B)/tests/load $(B)/tests/echo $(B)/tests/datagram
+	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/run.py $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
+ifeq ($(ONLY),)
 	WEIR_PEERS=500000 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider -q -s tests/e2e/test_many_peers.py
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/cni.py
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/udp.py
+endif
 
 diff: all $(B)/tests/probe
 	cd tests && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m diff --configs $(or $(CONFIGS),1000) \

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What relay.c and load.c share; each is one translation unit, so that one command builds it. */
+/* What relay.c, echo.c and load.c share; each is one translation unit, so that one command builds
+ * it. */
 #pragma once
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -28,7 +30,7 @@ __attribute__((format(printf, 1, 2), noreturn)) static void die(const char *form
 	exit(1);
 }
 
-static uint64_t number(const char *text, uint64_t most)
+static inline uint64_t number(const char *text, uint64_t most)
 {
 	char *end;
 	uint64_t value;
@@ -41,7 +43,7 @@ static uint64_t number(const char *text, uint64_t most)
 }
 
 /* ADDR:PORT, IPv4 */
-static struct sockaddr_in endpoint(const char *text)
+static inline struct sockaddr_in endpoint(const char *text)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET };
 	const char *colon = strrchr(text, ':');
@@ -60,7 +62,7 @@ static struct sockaddr_in endpoint(const char *text)
  * Client, relay and server share one processor: handing over between them is then a plain switch,
  * where waking an idle processor of a virtual machine costs more than all that is measured here.
  */
-static void pin(uint64_t cpu)
+static inline void pin(uint64_t cpu)
 {
 	cpu_set_t set;
 
@@ -70,7 +72,19 @@ static void pin(uint64_t cpu)
 		die("cpu %llu: %s", (unsigned long long)cpu, strerror(errno));
 }
 
-static void no_delay(int fd)
+/* As many connections at a time as this process may have. */
+static inline void raise_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		die("RLIMIT_NOFILE: %s", strerror(errno));
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		die("RLIMIT_NOFILE: %s", strerror(errno));
+}
+
+static inline void no_delay(int fd)
 {
 	int one = 1;
 
@@ -79,7 +93,7 @@ static void no_delay(int fd)
 }
 
 /* By reset: no TIME_WAIT, which would use up the ports of one address pair within a second. */
-static void close_by_reset(int fd)
+static inline void close_by_reset(int fd)
 {
 	struct linger reset = { .l_onoff = 1, .l_linger = 0 };
 

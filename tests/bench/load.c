@@ -4,18 +4,22 @@
  *
  *   load open    --to ADDR:PORT --count N             connect, half-close, await the reset, close
  *   load once    --to ADDR:PORT --count N --size S    connect, one round trip of S bytes, reset
+ *   load close   --to ADDR:PORT --count N --size S    the same, and an orderly close
  *   load stream  --to ADDR:PORT --count N --size S    round trips of S bytes on one connection
+ *   load bulk    --to ADDR:PORT --count N --size S    N times S bytes one way on one connection
  *   load refused --to ADDR:PORT --count N             connect to a closed port
- *   load stats             no load: the kernel times BPF programs until standard input ends
+ *   load hold    --to ADDR:PORT --count N --size S    N connections, each after one round trip,
+ * until standard input ends; prints "ready" before load stats             no load: the kernel times
+ * BPF programs until standard input ends
  *
  * --cpu N pins it. The operations are timed in CHUNKS portions: "ns" is the median portion's time
  * for one operation, which a busy neighbour does not move, "mean_ns" is over all, and "connect_ns"
  * the part of "ns" that the application spends in connect().
  *
- * Every connection ends in a reset by one side or the other: an orderly close leaves TIME_WAIT
- * behind, and the ports between two addresses would be used up within seconds. "open" waits for the
- * proxy to have accepted and given up the connection, so that the proxy's share of the work is
- * counted and its queue never overflows.
+ * Every connection but those of "close" ends in a reset by one side or the other: an orderly close
+ * leaves TIME_WAIT behind, and the ports between two addresses would be used up within seconds.
+ * "open" waits for the proxy to have accepted and given up the connection, so that the proxy's
+ * share of the work is counted and its queue never overflows.
  */
 #include <errno.h>
 #include <linux/bpf.h>
@@ -37,7 +41,7 @@ enum { CHUNKS = 20, MAX_SIZE = 1 << 20 };
 struct load {
 	struct sockaddr_in to;
 	uint64_t count, size;
-	int fd; /* of "stream" */
+	int fd; /* of "stream" and "bulk" */
 	uint64_t connect_ns; /* of the chunk at hand */
 	char *out, *in;
 };
@@ -77,7 +81,7 @@ static int dial(struct load *load)
 	return fd;
 }
 
-static void round_trip(struct load *load, int fd)
+static void send_all(struct load *load, int fd)
 {
 	for (uint64_t done = 0; done < load->size;) {
 		ssize_t sent = send(fd, load->out + done, load->size - done, MSG_NOSIGNAL);
@@ -86,6 +90,11 @@ static void round_trip(struct load *load, int fd)
 			die("send: %s", strerror(errno));
 		done += sent;
 	}
+}
+
+static void round_trip(struct load *load, int fd)
+{
+	send_all(load, fd);
 	for (uint64_t done = 0; done < load->size;) {
 		ssize_t got = recv(fd, load->in + done, load->size - done, 0);
 
@@ -114,9 +123,26 @@ static void operate_once(struct load *load)
 	close_by_reset(fd);
 }
 
+static void operate_close(struct load *load)
+{
+	int fd = dial(load);
+	char byte;
+
+	round_trip(load, fd);
+	shutdown(fd, SHUT_WR);
+	if (recv(fd, &byte, 1, 0))
+		die("the server did not close the connection in order");
+	close(fd);
+}
+
 static void operate_stream(struct load *load)
 {
 	round_trip(load, load->fd);
+}
+
+static void operate_bulk(struct load *load)
+{
+	send_all(load, load->fd);
 }
 
 static void operate_refused(struct load *load)
@@ -134,10 +160,10 @@ static const struct mode {
 	bool one_connection;
 	bool has_size;
 } modes[] = {
-	{ "open", operate_open, false, false },
-	{ "once", operate_once, false, true },
-	{ "stream", operate_stream, true, true },
-	{ "refused", operate_refused, false, false },
+	{ "open", operate_open, false, false },	 { "once", operate_once, false, true },
+	{ "close", operate_close, false, true }, { "stream", operate_stream, true, true },
+	{ "bulk", operate_bulk, true, true },	 { "refused", operate_refused, false, false },
+	{ "hold", NULL, false, true },
 };
 
 static const struct mode *find_mode(const char *name)
@@ -146,7 +172,8 @@ static const struct mode *find_mode(const char *name)
 		if (!strcmp(name, modes[i].name))
 			return &modes[i];
 	}
-	die("usage: load open|once|stream|refused|stats (see the head of tests/bench/load.c)");
+	die("usage: load open|once|close|stream|bulk|refused|hold|stats (see the head of "
+	    "tests/bench/load.c)");
 }
 
 static void parse(int argc, char **argv, const struct mode *mode, struct load *load)
@@ -217,6 +244,28 @@ static void time_programs(void)
 		;
 }
 
+/* What is held ends with the process; its resets spare the next run the TIME_WAITs. */
+static void hold(struct load *load)
+{
+	int *fds = calloc(load->count, sizeof(*fds));
+	char byte;
+
+	if (!fds)
+		die("out of memory");
+	raise_files();
+	for (uint64_t i = 0; i < load->count; i++) {
+		fds[i] = dial(load);
+		round_trip(load, fds[i]);
+	}
+	puts("ready");
+	fflush(stdout);
+	while (read(STDIN_FILENO, &byte, 1) > 0)
+		;
+	for (uint64_t i = 0; i < load->count; i++)
+		close_by_reset(fds[i]);
+	free(fds);
+}
+
 int main(int argc, char **argv)
 {
 	struct load load = { .fd = -1 };
@@ -235,7 +284,10 @@ int main(int argc, char **argv)
 		die("out of memory");
 	if (mode->one_connection)
 		load.fd = dial(&load);
-	measure(mode, &load);
+	if (mode->operate)
+		measure(mode, &load);
+	else
+		hold(&load);
 	free(load.out);
 	free(load.in);
 	return 0;

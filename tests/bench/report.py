@@ -3,7 +3,8 @@
 
 import statistics
 
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+def marks(part):
+    return f"<!-- bench {part}: begin -->", f"<!-- bench {part}: end -->"
 
 
 def quartiles(values):
@@ -63,11 +64,13 @@ def program_table(results):
     return markdown(["program", "calls a connection", "ns a call", "ns a connection"], rows)
 
 
-def has_markers(path):
-    _, found, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    return bool(found) and END in rest
+def has_markers(path, part):
+    begin, end = marks(part)
+    _, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    return bool(found) and end in rest
 
 
-def write_between_markers(path, text):
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+def write_between_markers(path, part, text):
+    begin, end = marks(part)
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")

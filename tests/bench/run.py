@@ -22,6 +22,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 from lab import Lab, LabError  # noqa: E402
 from lab.command import BUILD, ROOT  # noqa: E402
 
+import accounting  # noqa: E402
 import programs  # noqa: E402
 import report  # noqa: E402
 import worlds  # noqa: E402
@@ -148,7 +149,6 @@ def text_of(result):
 def bench(options):
     place = worlds.Place(options.cpu, not options.normal_priority)
     result = {"machine": machine(), "rounds": options.rounds, "milliseconds": options.milliseconds, "cpu": options.cpu}
-    start = time.monotonic()
     with Lab("bench") as lab:
         agent, built = worlds.build(lab, place)
         for table in TABLES:
@@ -160,7 +160,6 @@ def bench(options):
         result["books"] = {name: world.check_books() for name, world in built.items()}
     result["whole"] = summaries(result["samples"], "ns", lambda row: True)
     result["connect"] = summaries(result["samples"], "connect_ns", lambda row: row.connects)
-    result["seconds"] = round(time.monotonic() - start, 1)
     return result
 
 
@@ -172,32 +171,45 @@ def parse():
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)),
                         help="the processor for client, proxy and server (default: the last)")
     parser.add_argument("--normal-priority", action="store_true", help="no SCHED_FIFO: where the kernel forbids it in control groups")
+    parser.add_argument("--only", choices=PARTS, help="one of the parts; the others are left out")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/PERFORMANCE.md")
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.milliseconds = 2, 10
     if options.rounds < 1 or options.milliseconds <= 0:
         parser.error("--rounds and --milliseconds must be positive")
-    if options.write and not report.has_markers(PAGE):
-        parser.error(f"{PAGE.relative_to(ROOT)} has no place for the tables: {report.BEGIN} {report.END}")
+    for part in PARTS if options.write else ():
+        if not report.has_markers(PAGE, part):
+            parser.error(f"{PAGE.relative_to(ROOT)} has no place for the tables: {' '.join(report.marks(part))}")
     if os.geteuid():
         parser.error("the lab needs root: network namespaces, control groups, BPF")
     return options
 
 
-def main():
-    options = parse()
+def run_part(part, options):
+    module_bench, module_text = PARTS[part]
+    began = time.monotonic()
     try:
-        result = bench(options)
+        result = module_bench(options)
     except LabError as error:
         sys.exit(f"bench: {error}")
-    text = text_of(result)
+    text = module_text(result)
     print(text)
-    (BUILD / "bench.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"\n{result['seconds']:.0f} s; all samples: {BUILD.name}/bench.json")
+    samples = BUILD / f"bench-{part}.json"
+    samples.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{part}: {time.monotonic() - began:.0f} s; all samples: {samples.relative_to(ROOT)}\n")
     if options.write:
-        report.write_between_markers(PAGE, text)
+        report.write_between_markers(PAGE, part, text)
         print(f"written into {PAGE.relative_to(ROOT)}")
+
+
+PARTS = {"redirection": (bench, text_of), "accounting": (accounting.bench, accounting.text_of)}
+
+
+def main():
+    options = parse()
+    for part in [options.only] if options.only else PARTS:
+        run_part(part, options)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ import time
 import pytest
 
 from books import flow, pod_of, settled
-from lab import Lab, net
+from lab import Lab, LabError, net
 from lab.command import run, wait_until
 from support import cookies_in, entries, known
 
 REST = 12  # seconds: longer than any interval at which the agent was ever woken without reason
+
+NAMESPACES = pathlib.Path("/run/netns")
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +30,25 @@ def wakeups(pid):
 
 
 def at_rest(pid):
-    """Returns once it has slept for a second."""
-    before = [None]
-
+    """Returns once it has slept for three seconds: new pods' IPv6 addresses are news until the kernel has tried them."""
     def sleeps():
-        before[:] = [wakeups(pid), *before[:1]]
-        time.sleep(1)
-        return wakeups(pid) == before[0]
+        before = wakeups(pid)
+        time.sleep(3)
+        return wakeups(pid) == before
 
-    wait_until(sleeps, "the agent to come to rest", 30)
+    try:
+        wait_until(sleeps, "the agent to come to rest", 60)
+    except LabError:
+        if busy_neighbours():
+            pytest.skip("others make network namespaces on this machine all the time, and agents are told of that")
+        raise
+
+
+def busy_neighbours():
+    """Whether network namespaces come and go within a few seconds: the folder with their names is watched for those of pods."""
+    before = NAMESPACES.stat().st_mtime_ns
+    time.sleep(3)
+    return NAMESPACES.stat().st_mtime_ns != before
 
 
 def test_traffic_never_wakes_the_agent(node):
@@ -44,21 +56,25 @@ def test_traffic_never_wakes_the_agent(node):
     client, server, captured = pod_of(node, "busy"), pod_of(node, "busy-server"), pod_of(node, "busy-captured", mesh="istio")
     for pod in (client, server, captured):  # a process each: a cgroup that becomes empty is news
         pod.serve("[::]:8080")
-    pid = node.agents[-1].process.pid
-    at_rest(pid)
-    before, made = wakeups(pid), 0
-    until = time.monotonic() + REST
-    while time.monotonic() < until:
-        client.connect(f"{server.ip}:8080", options=["--count=200", "--send=100000"])
-        captured.connect(f"{server.ip}:8080")  # refused: it has no proxy
-        made += 200
-    assert wakeups(pid) == before
+    pid, made = node.agents[-1].process.pid, 0
+    for _ in range(5):
+        at_rest(pid)
+        named, before, until = NAMESPACES.stat().st_mtime_ns, wakeups(pid), time.monotonic() + REST
+        while time.monotonic() < until:
+            client.connect(f"{server.ip}:8080", options=["--count=200", "--send=100000"])
+            captured.connect(f"{server.ip}:8080")  # refused: it has no proxy
+            made += 200
+        after = wakeups(pid)
+        if NAMESPACES.stat().st_mtime_ns == named:
+            assert after == before
+            break
+    else:
+        pytest.skip("others made network namespaces on this machine all the while, and agents are told of that")
     assert settled(node, client, "outbound", made)["opened"] == made >= 200
 
 
 def test_an_address_that_comes_later_is_told(node):
     pod = pod_of(node, "grows", mesh="istio")
-    at_rest(node.agents[-1].process.pid)
 
     before = len(entries(node, "weir_local"))
     net.in_netns(pod.netns, "ip", "address", "add", "10.77.0.7/32", "dev", "eth0")
@@ -72,7 +88,6 @@ def test_a_network_namespace_that_ends_is_told(node, mesh):
     """Its pod's file stays; nothing but the kernel says that the namespace is gone, and what held it is let go."""
     pod = pod_of(node, f"ends-{mesh}", mesh=mesh)
     cookie = known(node, pod)["netns_cookie"]
-    at_rest(node.agents[-1].process.pid)
     run("ip", "netns", "del", pod.netns)
     wait_until(lambda: known(node, pod)["state"] == "failed", "the pod to be seen without its namespace", 5)
     if mesh:
