@@ -9,10 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "agent/netlink.h"
-#include "base/netns.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/netlink.h"
+#include "base/netns.h"
 
 struct nsid {
 	struct mnl_socket *requests;

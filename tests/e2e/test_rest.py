@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from books import flow, pod_of, settled
+from books import pod_of, settled
 from lab import Lab, LabError, net
 from lab.command import run, wait_until
 from support import cookies_in, entries, known
