@@ -230,7 +230,7 @@ static void compile_rules(struct compiler *c)
 		policy_custom_compile(c);
 	else
 		policy_istio_compile(c);
-	if (c->p->mesh != WEIR_MESH_CUSTOM && declared)
+	if (c->p->mesh != WEIR_MESH_CUSTOM && policy_custom_mentioned(c))
 		policy_warn(c,
 			    "the proxy declared by annotations of weir.io is ignored: the pod has "
 			    "its mesh's proxy");

@@ -36,6 +36,8 @@ void policy_linkerd_compile(struct compiler *c);
 void policy_custom_compile(struct compiler *c);
 /* Is a proxy declared by annotations of weir's own? */
 bool policy_custom_declared(const struct compiler *c);
+/* Or is at least something said of it that nobody will read otherwise? */
+bool policy_custom_mentioned(const struct compiler *c);
 
 /* Istio's lists of ports, ranges and interfaces, which a declared proxy has as well. */
 void policy_istio_lists(struct compiler *c, const struct istio_inputs *inputs);

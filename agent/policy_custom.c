@@ -17,6 +17,17 @@ bool policy_custom_declared(const struct compiler *c)
 	return pod_annotation(c->pod, OUTBOUND_PORT) || pod_annotation(c->pod, INBOUND_PORT);
 }
 
+bool policy_custom_mentioned(const struct compiler *c)
+{
+	static const char *const keys[] = { OUTBOUND_PORT, INBOUND_PORT, DNS_PORT, PROXY_UID,
+					    PROXY_GID };
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (pod_annotation(c->pod, keys[i]))
+			return true;
+	return false;
+}
+
 /* False when the annotation is not there. */
 static bool own_port(struct compiler *c, const char *key, __u16 *ret)
 {

@@ -224,6 +224,7 @@ static void test_declared_proxy(void **state)
 		compile(DECLARED(",'" T "includeInboundPorts':'80'"));
 	_cleanup_policy_ struct policy *off = compile(DECLARED(",'weir.io/capture':'off'"));
 	_cleanup_policy_ struct policy *bad = compile(DECLARED(",'weir.io/proxy-uid':'haproxy'"));
+	_cleanup_policy_ struct policy *meshed = istio(",'weir.io/proxy-uid':'x'");
 
 	(void)state;
 	expect(p, POLICY_CAPTURED, "a proxy is declared by annotations of weir.io");
@@ -248,6 +249,8 @@ static void test_declared_proxy(void **state)
 	expect(off, POLICY_NOT_CAPTURED, "annotation weir.io/capture is off");
 	assert_int_equal(bad->state, POLICY_FAILED);
 	assert_int_equal(bad->n_errors, 1);
+	expect_warning(meshed, "the proxy declared by annotations of weir.io is ignored: the pod "
+			       "has its mesh's proxy");
 }
 
 static void test_generation(void **state)
