@@ -33,28 +33,21 @@ static __always_inline enum weir_presence proxy_presence(struct bpf_sock_addr *c
 	return bpf_map_lookup_elem(&weir_seen, &key) ? WEIR_PROXY_GONE : WEIR_PROXY_NEVER;
 }
 
-/*
- * Counted once: the application's own socket, and the proxy's onward legs apart. What stays within
- * the pod is counted where it was dialled if that is asked for, and otherwise not at all, except
- * where it is the last leg of an inbound connection.
- */
+/* The flow that the connection is counted in, if it is: see maps/leg.h. */
 static __always_inline void choose_flow(struct attempt *a, const struct weir_answer *answer)
 {
 	struct weir_connect *q = &a->question;
 	struct weir_flow_key *flow = &a->conn->flow;
 	int proxy = q->has_owner && (q->uid_is_proxy || q->gid_is_proxy);
-	int last_leg = q->lo && proxy && answer->verdict != WEIR_REDIRECT;
+	struct weir_leg leg = weir_leg_dialled(q->lo, proxy, answer->verdict, weir_pod_local);
 
-	if (q->lo && !last_leg && !weir_pod_local)
+	if (!leg.counted)
 		return;
 	a->conn->flags |= WEIR_CONN_COUNTED;
 	flow->workload = a->pod->workload;
 	flow->port = account_port(a->port);
-	flow->direction = last_leg ? WEIR_INBOUND : WEIR_OUTBOUND;
-	flow->via = last_leg			       ? WEIR_VIA_LEG_APPLICATION
-		    : proxy			       ? WEIR_VIA_LEG_NETWORK
-		    : answer->verdict == WEIR_REDIRECT ? WEIR_VIA_PROXY
-						       : WEIR_VIA_DIRECT;
+	flow->direction = leg.direction;
+	flow->via = leg.via;
 	if (q->lo)
 		flow->peer = a->pod->workload;
 	else

@@ -12,6 +12,7 @@
 #include "bpf/kernel_types.h"
 #include "bpf/lib/stats.bpf.h"
 #include "bpf/maps.bpf.h"
+#include "maps/leg.h"
 
 /* Payload bytes of a socket, SYN and FIN taken out. */
 struct payload {
@@ -220,13 +221,6 @@ static __always_inline void account_fold(struct weir_conn *conn, struct tcp_sock
 	account_round_trip(flow, conn, tp, moved != 0);
 }
 
-/* Does it leave the pod as this socket's bytes? Not what an application sends to its proxy. */
-static __always_inline int account_on_network(const struct weir_flow_key *flow)
-{
-	return flow->via == WEIR_VIA_DIRECT || flow->via == WEIR_VIA_LEG_NETWORK ||
-	       (flow->via == WEIR_VIA_PROXY && flow->direction == WEIR_INBOUND);
-}
-
 /* connect_ns: how long connect() took, 0 when that is not known. */
 static __always_inline void account_opened(struct weir_conn *conn, __u64 connect_ns)
 {
@@ -236,7 +230,8 @@ static __always_inline void account_opened(struct weir_conn *conn, __u64 connect
 		return;
 	__sync_fetch_and_add(&flow->opened, 1);
 	conn->flags |= WEIR_CONN_OPENED;
-	if (stats_read(WEIR_COUNTER_TLS_ASKED) && account_on_network(&conn->flow))
+	if (stats_read(WEIR_COUNTER_TLS_ASKED) &&
+	    weir_leg_on_network(conn->flow.direction, conn->flow.via))
 		conn->flags |= WEIR_CONN_TLS_ASKED;
 	if (connect_ns)
 		account_time(&flow->connect, connect_ns / 1000);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/*
+ * As which leg is a connection counted? A connection through a proxy has two or three sockets in
+ * its pod; the workload's own is counted as the workload's, the proxy's further ones apart. Pure
+ * functions over plain values, like those of decide.h, for hooks and tests.
+ */
+#ifndef WEIR_MAPS_LEG_H
+#define WEIR_MAPS_LEG_H
+
+#include "flow.h"
+
+/* How a socket is counted. */
+struct weir_leg {
+	__u8 counted; /* 0: its other end is, or nothing is */
+	__u8 pad[3];
+	enum weir_direction direction; /* who opened the connection: the pod or others */
+	enum weir_via via;
+};
+
+/*
+ * A socket of the pod that dials. lo: the destination is an address of the pod; proxy: it is the
+ * proxy's; pod_local: connections within the pod count as well (--metrics.pod-local).
+ *
+ * What stays within the pod is counted where it was dialled if that is asked for, and otherwise not
+ * at all, except where it is the last leg of an inbound connection: from the proxy to the
+ * application, unless the rules turn it back to the proxy.
+ */
+WEIR_INLINE struct weir_leg weir_leg_dialled(int lo, int proxy, enum weir_verdict verdict,
+					     int pod_local)
+{
+	int last = lo && proxy && verdict != WEIR_REDIRECT;
+	struct weir_leg leg = { .counted = !lo || last || pod_local,
+				.direction = last ? WEIR_INBOUND : WEIR_OUTBOUND };
+
+	if (last)
+		leg.via = WEIR_VIA_LEG_APPLICATION;
+	else if (proxy)
+		leg.via = WEIR_VIA_LEG_NETWORK;
+	else
+		leg.via = verdict == WEIR_REDIRECT ? WEIR_VIA_PROXY : WEIR_VIA_DIRECT;
+	return leg;
+}
+
+/* Does it leave the pod as this socket's bytes? Not what an application sends to its proxy. */
+WEIR_INLINE int weir_leg_on_network(enum weir_direction direction, enum weir_via via)
+{
+	return via == WEIR_VIA_DIRECT || via == WEIR_VIA_LEG_NETWORK ||
+	       (via == WEIR_VIA_PROXY && direction == WEIR_INBOUND);
+}
+
+#endif
