@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image's file system, assembled as for a release: what is in it, how large it is, and weir run in it with nothing else."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+from lab.agent import ask, free_port
+from lab.apiserver import ApiServer
+from lab.command import BUILD, PROBE, ROOT, wait_until
+from support import APP, plain_pod, wait_state
+from test_kube import NAMESPACE
+
+MAX_MIB = 40
+# A node's own trees appear in the image where a DaemonSet mounts them; the root is then what a container sees.
+IN_IMAGE = """
+image=$1; shift
+for tree in /proc /sys /run/netns "$WORK" "$RUN"; do mkdir -p "$image$tree"; mount --rbind "$tree" "$image$tree"; done
+exec chroot "$image" "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("image")
+    subprocess.run([ROOT / "deploy/image/assemble", folder, f"{BUILD}/weir=/usr/sbin/weir", f"{BUILD}/weir-cni=/usr/sbin/weir-cni"],
+                   check=True, timeout=60)
+    return folder
+
+
+def chroot(image, *argv, env=None):
+    done = subprocess.run(["/usr/sbin/chroot", image, *argv], capture_output=True, text=True, timeout=60, env=env or {}, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_contents(image):
+    """Two programs and their libraries; no shell, no package manager, no other command."""
+    files = [path for path in image.rglob("*") if path.is_file()]
+    programs = {path.name for path in files if path.parent.name in ("bin", "sbin")}
+    assert programs == {"weir", "weir-cni"}
+    size = sum(path.stat().st_size for path in files) / (1 << 20)
+    print(f"{size:.1f} MiB in {len(files)} files")
+    assert size < MAX_MIB
+
+
+def test_programs_run(image):
+    assert chroot(image, "/usr/sbin/weir", "version").startswith("weir ")
+    answer = json.loads(chroot(image, "/usr/sbin/weir-cni", env={"CNI_COMMAND": "VERSION"}))
+    assert "1.1.0" in answer["supportedVersions"]
+
+
+def test_the_agent_runs_in_it(lab, image):
+    """Hooks, maps, TLS to the API, a pod captured: no library that is loaded late is missing."""
+    with ApiServer(lab.work / "api") as api:
+        api.put(NAMESPACE)
+        argv = [PROBE, "exec", "--cgroup", lab.agent_cgroup, "--pdeathsig", "--", "unshare", "--mount", "--propagation=slave", "sh", "-euc", IN_IMAGE, "sh", image,
+                "/usr/sbin/weir", "agent", f"--cgroup-root={lab.cgroup_root}", f"--bpf-dir={lab.bpf_dir}", f"--run-dir={lab.run_dir}",
+                f"--state-dir={lab.state_dir}", f"--pods-dir={lab.pods_dir}", f"--kubeconfig={api.kubeconfig()}", "--node-name=node-a",
+                f"--web.listen-address=127.0.0.1:{free_port()}"]
+        with open(lab.log_path("agent-in-image"), "w", encoding="utf-8") as log:
+            process = subprocess.Popen([str(arg) for arg in argv], stdout=log, stderr=log,
+                                       env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "WORK": str(lab.work), "RUN": str(lab.run_dir)})
+        try:
+            wait_until(lambda: process.poll() is not None or (lab.run_dir / "weir.sock").exists(), "the agent in the image", 30)
+            wait_until(lambda: ask(lab, "status")["ready"], "it to be ready", 30)
+            assert ask(lab, "status")["kubernetes"]["reachable"]
+            pod, peer = wait_state(lab, lab.pod("web", mesh="istio").write()), plain_pod(lab, 80)
+            assert pod.connect(f"{peer.ip}:80", uid=APP)["errno"] == "ECONNREFUSED"  # its proxy is not there yet
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
