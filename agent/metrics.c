@@ -27,6 +27,7 @@ static void each_pod(void *ctx, exporter_pod_fn fn, void *arg)
 					    .mesh = policy_mesh_name(m->policy->mesh),
 					    .state = policy_state_name(m->state),
 					    .node = agent->options.node_name,
+					    .found_by = place_how_name(m->how),
 					    .errors = m->policy->n_errors,
 					    .warnings = managed_n_warnings(m) };
 

@@ -234,6 +234,7 @@ static void add_pod(void *arg, const struct exporter_pod *pod)
 		.workload = copy(pod->workload),
 		.mesh = copy(pod->mesh),
 		.state = copy(pod->state),
+		.found_by = copy(pod->found_by),
 		.node = copy(pod->node),
 		.errors = pod->errors,
 		.warnings = pod->warnings,
@@ -310,6 +311,7 @@ static void free_pod(struct snapshot_pod *pod)
 	free(pod->workload);
 	free(pod->mesh);
 	free(pod->state);
+	free(pod->found_by);
 	free(pod->node);
 }
 

@@ -18,6 +18,7 @@ struct exporter_pod {
 	const char *mesh; /* none, istio, linkerd, custom */
 	const char *state; /* captured, not_captured, pending, failed, missing_sidecar */
 	const char *node;
+	const char *found_by; /* cni, process, file */
 	uint64_t errors, warnings; /* of its inputs */
 };
 

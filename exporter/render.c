@@ -72,6 +72,9 @@ static void fill_pods(const struct snapshot *s, struct series_table *tables)
 		LABEL(&labels, "state", pod->state);
 		series_add(&tables[TABLE_PODS], &labels)->values[COLUMN_COUNT].count = 1;
 
+		LABEL(&labels, "found_by", pod->found_by);
+		series_add(&tables[TABLE_PODS_FOUND], &labels)->values[COLUMN_COUNT].count = 1;
+
 		LABEL(&labels, "namespace", pod->namespace);
 		LABEL(&labels, "pod", pod->pod);
 		LABEL(&labels, "workload", pod->workload);

@@ -35,7 +35,7 @@ struct snapshot_name {
 };
 
 struct snapshot_pod {
-	char *namespace, *pod, *workload, *mesh, *state, *node;
+	char *namespace, *pod, *workload, *mesh, *state, *node, *found_by;
 	uint64_t errors, warnings;
 };
 

@@ -41,9 +41,10 @@ def wrong_pod(lab, name="web"):
 def test_pod_of_the_api_is_captured(lab, api):
     pod = lab.pod("web", mesh="istio")
     api.put(pod.object())
-    start(lab, api)
+    agent = start(lab, api)
     assert add(lab, pod)["state"] == "captured"
     assert said(lab, pod)["netns"] == net.netns_path(pod.netns)
+    assert total(agent.metrics(), "weir_pods_found", found_by="cni") == 1
 
 
 def test_add_asks_for_a_pod_that_the_watch_has_not_told_of(lab, api):

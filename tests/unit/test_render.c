@@ -119,10 +119,10 @@ static struct snapshot_verdict verdicts[] = {
 };
 
 static struct snapshot_pod pods[] = {
-	{ "shop", "cart-1", "cart", "istio", "captured", "n1", 0, 2 },
-	{ "shop", "cart-2", "cart", "istio", "captured", "n1", 0, 0 },
-	{ "data", "redis-0", "redis", "none", "not_captured", "n1", 0, 0 },
-	{ "data", "redis-0", "redis", "none", "not_captured", "n1", 0, 0 }, /* told twice */
+	{ "shop", "cart-1", "cart", "istio", "captured", "n1", "cni", 0, 2 },
+	{ "shop", "cart-2", "cart", "istio", "captured", "n1", "process", 0, 0 },
+	{ "data", "redis-0", "redis", "none", "not_captured", "n1", "cni", 0, 0 },
+	{ "data", "redis-0", "redis", "none", "not_captured", "n1", "cni", 0, 0 }, /* told twice */
 };
 
 static struct snapshot_hook hooks[] = { { "connect4", true }, { "sockops", false } };
@@ -202,6 +202,8 @@ static const char *const golden[] = {
 	"verdict=\"redirect\",reason=\"all_included\"} 7\n",
 	"weir_pods{mesh=\"istio\",state=\"captured\"} 2\n"
 	"weir_pods{mesh=\"none\",state=\"not_captured\"} 2\n",
+	"weir_pods_found{found_by=\"cni\"} 3\n"
+	"weir_pods_found{found_by=\"process\"} 1\n",
 	"# TYPE weir_pod_info gauge\n"
 	"weir_pod_info{namespace=\"data\",pod=\"redis-0\",workload=\"redis\",mesh=\"none\","
 	"state=\"not_captured\",node=\"n1\"} 1\n"
