@@ -25,7 +25,7 @@ ROWS = {"64 B round trip": ("ask", 64), "1400 B round trip": ("ask", 1400), "64 
 
 
 class World:
-    """Two pods, one of which sends back what comes to port 7, and swallows nothing at port 9: there is nobody."""
+    """Two pods, one of which sends back what comes to port 7."""
 
     def __init__(self, lab, outside):
         self.lab = lab
