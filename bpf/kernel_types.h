@@ -117,6 +117,7 @@ struct inet_sock {
 	struct sock sk;
 	struct ipv6_pinfo *pinet6;
 	int mc_index;
+	__u16 inet_sport; /* local port, network order; unlike skc_num it outlives CLOSE */
 };
 
 struct inet_connection_sock {

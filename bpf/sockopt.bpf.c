@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <linux/in6.h>
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -26,14 +27,43 @@ static __always_inline int keep(struct bpf_sockopt *ctx)
 	return 1;
 }
 
+/* A connection that was reset before it was asked about has given its local port back. */
+static __always_inline __u16 local_port(struct bpf_sock *sk)
+{
+	const struct inet_sock *inet;
+
+	if (sk->state != BPF_TCP_CLOSE)
+		return sk->src_port;
+	if (bpf_probe_read_kernel(&inet, sizeof(inet), &sk))
+		return 0;
+	return bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
+}
+
 static __always_inline void local_endpoint(struct bpf_sock *sk, struct weir_endpoint *e)
 {
-	endpoint_set(e, sk->family, sk->src_ip4, sk->src_ip6, sk->src_port);
+	endpoint_set(e, sk->family, sk->src_ip4, sk->src_ip6, local_port(sk));
 }
 
 static __always_inline void remote_endpoint(struct bpf_sock *sk, struct weir_endpoint *e)
 {
 	endpoint_set(e, sk->family, sk->dst_ip4, sk->dst_ip6, bpf_ntohs(sk->dst_port));
+}
+
+/*
+ * A peer may reset the connection before its acceptor asks, as kubelet's TCP probes do: conntrack
+ * knows it for some seconds more. A socket that never had a peer, or has given it up, has no port
+ * of one; one that dialled may have been refused, which conntrack forgets at once.
+ */
+static __always_inline int had_peer(struct bpf_sock *sk)
+{
+	struct weir_conn *conn;
+
+	if (sk->state == BPF_TCP_LISTEN)
+		return 0;
+	if (sk->state != BPF_TCP_CLOSE)
+		return 1;
+	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
+	return sk->dst_port && !(conn && (conn->flags & WEIR_CONN_ACTIVE));
 }
 
 /* 1 when the connection has an original destination that weir knows. */
@@ -110,8 +140,7 @@ int weir_getsockopt(struct bpf_sockopt *ctx)
 		note_soft_error(ctx, sk);
 	if (ctx->optname != SO_ORIGINAL_DST || (ctx->level != SOL_IP && ctx->level != SOL_IPV6))
 		return keep(ctx);
-	if (!sk || sk->protocol != IPPROTO_TCP || sk->state == BPF_TCP_CLOSE ||
-	    sk->state == BPF_TCP_LISTEN)
+	if (!sk || sk->protocol != IPPROTO_TCP || !had_peer(sk))
 		return keep(ctx);
 	pod = pod_of(bpf_get_netns_cookie(ctx));
 	if (!pod || pod->mode == WEIR_MODE_OBSERVE)

@@ -230,6 +230,23 @@ for _ in range(2):
     assert app("got") == {server: [server, 53] for server in servers}
 
 
+@pytest.mark.parametrize("way", ["IP_UNICAST_IF", "IP_PKTINFO", "IPV6_PKTINFO"])
+def test_an_interface_that_the_sender_chooses(world, kind, app, way):
+    """REDIRECT leads the datagram over lo all the same; behind weir the socket's choice cannot be taken back, and nothing answers."""
+    six = way == "IPV6_PKTINFO"
+    server = world["servers"][0].ipv6 if six else world["servers"][0].ip
+    app(f"s = udp({'AF_INET6' if six else 'AF_INET'}); s.settimeout(5 if '{kind}' == 'iptables' else 1); index = if_nametoindex('eth0')")
+    if way == "IP_UNICAST_IF":
+        app(f"s.setsockopt(SOL_IP, 50, struct.pack('!I', index)); s.sendto(b'q', ('{server}', 53))")
+    else:
+        level, kind_of, data = ("41", "50", "'=16sI', bytes(16), index") if six else ("0", "8", "'=I8s', index, bytes(8)")
+        app(f"s.sendmsg([b'q'], [({level}, {kind_of}, struct.pack({data}))], 0, ('{server}', 53))")
+    if kind == "iptables":
+        assert app("json.loads(s.recv(4096))[0]") == "proxy"
+    else:
+        assert app.errno("s.recv(4096)") == "TIMEOUT"
+
+
 def test_lookups_and_other_datagrams_on_one_socket(world, kind, app):
     servers = world["servers"]
     app("s = udp()")

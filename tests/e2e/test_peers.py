@@ -376,6 +376,25 @@ def test_9_getsockopt_answers_as_iptables_does(node):
     assert {key: (ours[key], value) for key, value in real.items() if ours[key] != value} == {}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_9_a_connection_that_was_reset_before_its_acceptor_asks(node, peer, kind):
+    """9: kubelet's TCP probes reset what they opened; the proxy that accepts it a moment later still learns where it was going."""
+    pod = mesh_pod(node, kind)
+    with Shell(pod, uid=PROXY, container="istio-proxy") as proxy, Shell(pod) as app, Shell(peer) as outside:
+        proxy("def listen(port):\n    s = tcp(AF_INET6)\n    s.bind(('::', port))\n    s.listen()\n    return s\n")
+        proxy(f"inbound, outbound = listen({INBOUND}), listen({OUTBOUND})")
+        for shell, listener, family, host in ((outside, "inbound", "AF_INET", pod.ip), (app, "outbound", "AF_INET", peer.ip),
+                                              (outside, "inbound", "AF_INET6", pod.ipv6), (app, "outbound", "AF_INET6", peer.ipv6)):
+            shell(f"s = tcp({family}); s.connect(('{host}', 443)); s.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack('ii', 1, 0)); s.close()")
+            proxy(f"c = {listener}.accept()[0]; select.select([c], [], [], 5)")
+            assert proxy.errno("c.recv(1)") == "ECONNRESET"
+            errno, _, text = proxy(f"raw_getsockopt(c, {'SOL_IP, 80, 16' if family == 'AF_INET' else 'IPPROTO_IPV6, 80, 28'})")
+            assert errno is None
+            assert proxy(f"bytes.fromhex('{text}')[2:4] == struct.pack('!H', 443) and inet_pton({family}, '{host}') in bytes.fromhex('{text}')")
+        assert app("x = tcp(); x.setblocking(False); x.connect_ex(('127.0.0.1', 9)); time.sleep(0.1)") is None
+        assert app("raw_getsockopt(x, SOL_IP, 80, 16)")[0] == "ENOENT"  # refused: there never was a connection
+
+
 def test_9_a_buffer_beyond_a_page_is_answered_too(node):
     """The kernel shows a program no more than a page of it; the answer is the same, its length is then the address's own."""
     pod = mesh_pod(node)
