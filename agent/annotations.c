@@ -11,7 +11,8 @@
 #include <string.h>
 
 /* More members than any list of groups needs; a range of all groups would be four milliards. */
-#define MAX_GROUPS 1024
+#define MAX_GROUPS     1024
+#define MAX_ALL_GROUPS 65536
 /* Istio's limit: all included groups stand in one rule. */
 #define MAX_GROUPS_INCLUDE 64
 
@@ -185,6 +186,15 @@ int istio_interfaces_parse(const struct istio_key *k, const char *value, enum we
 	}
 }
 
+int istio_switch_parse(const struct istio_key *k, const char *value, bool *ret, char **ret_error)
+{
+	char *error;
+
+	if (go_parse_bool(value, ret, &error) < 0)
+		return invalid_at(k, value, error, ret_error);
+	return 0;
+}
+
 int istio_port_parse(const struct istio_key *k, const char *value, uint16_t *ret, char **ret_error)
 {
 	_cleanup_free_ char *quoted = NULL, *error = NULL;
@@ -254,6 +264,8 @@ static char *add_groups(const char *text, enum weir_list list, struct lists *lis
 		error = xasprintf("%s ends before it begins", text);
 	if (!error && to - from >= MAX_GROUPS)
 		error = xasprintf("%s has more than %d groups", text, MAX_GROUPS);
+	if (!error && lists->n_ids + to - from >= MAX_ALL_GROUPS)
+		error = xasprintf("%s: these are more than %d groups in all", text, MAX_ALL_GROUPS);
 	for (uint32_t id = from; !error && id <= to; id++)
 		lists_add_id(lists, list, id);
 	return error;
@@ -361,7 +373,7 @@ static char *range_error(const char *text, uint16_t *ret_lo, uint16_t *ret_hi)
 	return NULL;
 }
 
-int linkerd_ports_parse(const char *key, const char *value, enum weir_list list,
+int linkerd_ports_parse(const struct istio_key *k, const char *value, enum weir_list list,
 			struct lists *lists, char **ret_warning, char **ret_error)
 {
 	_cleanup_buf_ struct buf errors = { 0 };
@@ -384,39 +396,41 @@ int linkerd_ports_parse(const char *key, const char *value, enum weir_list list,
 		spaces |= strcmp(item, text) != 0;
 	}
 	if (errors.len && !good)
-		return invalid(key, value, xstrdup(buf_text(&errors)), ret_error);
+		return invalid_at(k, value, xstrdup(buf_text(&errors)), ret_error);
 	*ret_warning = NULL;
 	if (errors.len)
-		invalid(key, value, xasprintf("%s (ignored)", buf_text(&errors)), ret_warning);
+		invalid_at(k, value, xasprintf("%s (ignored)", buf_text(&errors)), ret_warning);
 	else if (spaces)
-		invalid(key, value,
+		invalid_at(
+			k, value,
 			xstrdup("linkerd-init and linkerd-cni do not skip ports that have spaces "
 				"around them; weir does"),
 			ret_warning);
 	return 0;
 }
 
-int linkerd_cidrs_parse(const char *key, const char *value, enum weir_list list,
+int linkerd_cidrs_parse(const struct istio_key *k, const char *value, enum weir_list list,
 			struct lists *lists, char **ret_error)
 {
-	const struct istio_key k = { .key = key };
+	static const struct istio_key every_item = { .key = "" };
 	_cleanup_free_ char *item = NULL, *error = NULL;
 	bool loopback;
 
-	if (add_cidrs(&k, *value ? value : NULL, true, list, lists, &loopback, &item, &error) < 0)
-		return invalid(key, value, xasprintf("%s is not a valid CIDR address", item),
-			       ret_error);
+	if (add_cidrs(&every_item, *value ? value : NULL, true, list, lists, &loopback, &item,
+		      &error) < 0)
+		return invalid_at(k, value, xasprintf("%s is not a valid CIDR address", item),
+				  ret_error);
 	return 0;
 }
 
-int linkerd_id_parse(const char *key, const char *value, int64_t *ret, char **ret_error)
+int linkerd_id_parse(const struct istio_key *k, const char *value, int64_t *ret, char **ret_error)
 {
 	const bool negative = *value == '-';
 	char *error = NULL;
 	uint64_t id = 0;
 
 	if (go_parse_uint(value + (negative || *value == '+'), 32, &id, &error) < 0)
-		return invalid(key, value, error, ret_error);
+		return invalid_at(k, value, error, ret_error);
 	*ret = negative || id == UINT32_MAX ? -1 : (int64_t)id; /* (uid_t)-1 is nobody */
 	return 0;
 }
@@ -443,9 +457,11 @@ int own_addrs_parse(const char *key, const char *value, enum weir_list list, str
 	const char *rest = value;
 	struct weir_addr addr;
 
-	for (;;) {
+	for (size_t n = 0;; n++) {
 		_cleanup_free_ char *item = next_argument(&rest);
 
+		if (!item && !n)
+			return invalid(key, value, xstrdup("it names no address"), ret_error);
 		if (!item)
 			return 0;
 		if (inet_parse(item, addr.ip) < 0)

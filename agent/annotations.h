@@ -64,6 +64,8 @@ int istio_cidrs_parse(const struct istio_key *key, const char *value, enum weir_
 		      struct lists *lists, bool *ret_all, bool *ret_loopback, char **ret_error);
 int istio_interfaces_parse(const struct istio_key *key, const char *value, enum weir_list list,
 			   struct lists *lists, char **ret_error);
+/* A truth value from an argument, which istio-iptables insists on. */
+int istio_switch_parse(const struct istio_key *key, const char *value, bool *ret, char **ret_error);
 /* One port from 1 on. */
 int istio_port_parse(const struct istio_key *key, const char *value, uint16_t *ret,
 		     char **ret_error);
@@ -90,16 +92,17 @@ int istio_mode_parse(const struct istio_key *key, const char *value, enum istio_
  * else NULL); it is an error when none is right. Items are trimmed, as the destination controller
  * does; linkerd-init does not, so those that have spaces are warned of.
  */
-int linkerd_ports_parse(const char *key, const char *value, enum weir_list list,
+int linkerd_ports_parse(const struct istio_key *key, const char *value, enum weir_list list,
 			struct lists *lists, char **ret_warning, char **ret_error);
-int linkerd_cidrs_parse(const char *key, const char *value, enum weir_list list,
+int linkerd_cidrs_parse(const struct istio_key *key, const char *value, enum weir_list list,
 			struct lists *lists, char **ret_error);
 /* A user or group id; -1 for any negative one, which stands for "none". */
-int linkerd_id_parse(const char *key, const char *value, int64_t *ret, char **ret_error);
+int linkerd_id_parse(const struct istio_key *key, const char *value, int64_t *ret,
+		     char **ret_error);
 
 /* An annotation of weir's own that holds a port from 1 on. */
 int own_port_parse(const char *key, const char *value, uint16_t *ret, char **ret_error);
-/* A list of addresses, each becoming a prefix of its own. */
+/* A list of addresses, one at least, each becoming a prefix of its own. */
 int own_addrs_parse(const char *key, const char *value, enum weir_list list, struct lists *lists,
 		    char **ret_error);
 /* One of two words; *ret_first: it is the first. */

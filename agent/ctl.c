@@ -16,6 +16,7 @@
 #include "base/unix.h"
 
 #define SOCKET_NAME "weir.sock"
+#define ANSWER_MAX  (64 << 20)
 
 static json_t *proxy_json(const struct weir_pod *pod)
 {
@@ -67,7 +68,7 @@ static json_t *answer_pods(const struct agent *agent)
 		if (f->error)
 			json_array_append_new(errors, json_pack("{s:s, s:s}", "file", f->name,
 								"error", f->error));
-	return json_pack("{s:o, s:o}", "pods", pods, "errors", errors);
+	return json_pack("{s:o, s:o, s:s}", "pods", pods, "errors", errors, "told_by", "agent");
 }
 
 static void add_hook(const char *name, bool attached, void *ctx)
@@ -175,8 +176,17 @@ static json_t *answer(const struct agent *agent, const char *request)
 	return json_pack("{s:s}", "error", "unknown request: status or pods");
 }
 
+/* The kernel takes the whole answer, so that no client, however slow, holds the loop up. */
+static void make_room(int fd, size_t len)
+{
+	int size = len < ANSWER_MAX ? (int)len : ANSWER_MAX;
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+}
+
 static void send_all(int fd, const char *text, size_t len)
 {
+	make_room(fd, len);
 	while (len) {
 		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/brief.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -103,22 +104,11 @@ static char *event_name(const struct kube_fact *fact, const struct told *told)
 	return xasprintf("%.*s.%s", len, fact->name, suffix);
 }
 
-/* Cut where a character ends. */
-static char *short_note(const char *note)
-{
-	size_t len = strlen(note);
-
-	if (len > MAX_NOTE)
-		for (len = MAX_NOTE; len && (note[len] & 0xc0) == 0x80;)
-			len--;
-	return strndup(note, len);
-}
-
 static char *event_body(const struct kube_events *e, const struct kube_fact *fact,
 			const struct told *told)
 {
 	_cleanup_free_ char *time = micro_time(), *name = event_name(fact, told);
-	_cleanup_free_ char *note = short_note(fact->note);
+	_cleanup_free_ char *note = brief(fact->note, MAX_NOTE);
 	json_t *event = json_pack(
 		"{s:s, s:s, s:{s:s, s:s}, s:s, s:s, s:s#, s:s, s:s, s:s, s:s, s:{s:s, s:s, s:s, "
 		"s:s, s:s}}",

@@ -68,9 +68,6 @@ void lists_add_id(struct lists *lists, enum weir_list list, uint32_t id)
 {
 	size_t n = lists->n_ids;
 
-	for (size_t i = 0; i < n; i++)
-		if (lists->ids[i].list == list && lists->ids[i].id == id)
-			return;
 	lists->ids = xrealloc(lists->ids, (n + 1) * sizeof(*lists->ids));
 	lists->ids[n] = (struct policy_id){ .list = list, .id = id };
 	lists->n_ids = n + 1;
@@ -80,9 +77,6 @@ void lists_add_interface(struct lists *lists, enum weir_list list, const char *n
 {
 	size_t n = lists->n_interfaces;
 
-	for (size_t i = 0; i < n; i++)
-		if (lists->interfaces[i].list == list && !strcmp(lists->interfaces[i].name, name))
-			return;
 	lists->interfaces = xrealloc(lists->interfaces, (n + 1) * sizeof(*lists->interfaces));
 	lists->interfaces[n] = (struct policy_interface){ .list = list, .name = xstrdup(name) };
 	lists->n_interfaces = n + 1;
@@ -105,9 +99,54 @@ static int compare_cidrs(const void *a, const void *b)
 	return order ? order : x->bits - y->bits;
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+	const struct policy_id *x = a, *y = b;
+
+	return x->list != y->list ? (int)x->list - (int)y->list : (x->id > y->id) - (x->id < y->id);
+}
+
+static int compare_interfaces(const void *a, const void *b)
+{
+	const struct policy_interface *x = a, *y = b;
+
+	return x->list != y->list ? (int)x->list - (int)y->list : strcmp(x->name, y->name);
+}
+
+static void normalize_ids(struct lists *lists)
+{
+	size_t n = 0;
+
+	if (lists->n_ids)
+		qsort(lists->ids, lists->n_ids, sizeof(*lists->ids), compare_ids);
+	for (size_t i = 0; i < lists->n_ids; i++)
+		if (!n || compare_ids(&lists->ids[n - 1], &lists->ids[i]))
+			lists->ids[n++] = lists->ids[i];
+	lists->n_ids = n;
+}
+
+static void normalize_interfaces(struct lists *lists)
+{
+	struct policy_interface *all = lists->interfaces;
+	size_t n = 0;
+
+	if (lists->n_interfaces)
+		qsort(all, lists->n_interfaces, sizeof(*all), compare_interfaces);
+	for (size_t i = 0; i < lists->n_interfaces; i++) {
+		if (n && !compare_interfaces(&all[n - 1], &all[i]))
+			free(all[i].name);
+		else
+			all[n++] = all[i];
+	}
+	lists->n_interfaces = n;
+}
+
 void lists_normalize(struct lists *lists)
 {
 	size_t n = 0;
+
+	normalize_ids(lists);
+	normalize_interfaces(lists);
 
 	if (lists->n_ports)
 		qsort(lists->ports, lists->n_ports, sizeof(*lists->ports), compare_ports);

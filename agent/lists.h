@@ -56,11 +56,9 @@ void lists_add_port(struct lists *lists, enum weir_list list, uint16_t lo, uint1
  */
 void lists_add_cidr(struct lists *lists, enum weir_list list, const struct weir_addr *addr,
 		    unsigned int bits, bool v4);
-/* Keep the order in which they are added; what is there already is not added again. */
 void lists_add_id(struct lists *lists, enum weir_list list, uint32_t id);
 void lists_add_interface(struct lists *lists, enum weir_list list, const char *name);
-/* Ports and ranges of addresses: sorts; joins ports that overlap or touch, removes ranges that are
- * there twice. */
+/* Sorts all; joins ports that overlap or touch, removes what is there twice. */
 void lists_normalize(struct lists *lists);
 
 #define _cleanup_lists_ _cleanup_(lists_free)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/workload.h"
+#include "base/brief.h"
 #include "base/buf.h"
 #include "base/inet.h"
 #include "base/log.h"
@@ -79,7 +80,7 @@ void managed_take(struct managed *m, const struct pod *pod, const struct source_
 void managed_set_state(struct managed *m, enum policy_state state, char *reason)
 {
 	bool same = m->reason && m->state == state && !strcmp(m->reason, reason);
-	_cleanup_free_ char *key = managed_key(m);
+	_cleanup_free_ char *key = managed_key(m), *text = brief(reason, BRIEF_REASON);
 
 	free(m->reason);
 	m->reason = reason;
@@ -88,9 +89,12 @@ void managed_set_state(struct managed *m, enum policy_state state, char *reason)
 		return;
 	log_event(state == POLICY_FAILED ? LOG_ERROR : LOG_INFO, "pod", "pod", key, "state",
 		  policy_state_name(state), "mesh", policy_mesh_name(m->policy->mesh), "reason",
-		  reason, "netns", m->netns, NULL);
-	for (size_t i = 0; i < m->policy->n_warnings; i++)
-		log_warn("pod", "pod", key, "warning", m->policy->warnings[i], NULL);
+		  text, "netns", m->netns, NULL);
+	for (size_t i = 0; i < m->policy->n_warnings; i++) {
+		_cleanup_free_ char *warning = brief(m->policy->warnings[i], BRIEF_REASON);
+
+		log_warn("pod", "pod", key, "warning", warning, NULL);
+	}
 }
 
 void managed_set_listener(struct managed *m, char *text)

@@ -77,6 +77,10 @@ static void without_proxy(struct compiler *c)
 				 "ambient mode, which weir does not capture yet");
 	else
 		policy_set_state(c, POLICY_NOT_CAPTURED, no_proxy[o->meshes]);
+	if (policy_custom_mentioned(c))
+		policy_warn(c,
+			    "annotations of weir.io declare no proxy: weir.io/proxy-outbound-port "
+			    "or weir.io/proxy-inbound-port is missing");
 }
 
 /* Whose proxy is there? NONE when nobody's and nobody insists. */
@@ -230,6 +234,8 @@ static void compile_rules(struct compiler *c)
 		policy_custom_compile(c);
 	else
 		policy_istio_compile(c);
+	if (c->p->mesh == WEIR_MESH_LINKERD || (c->p->mesh == WEIR_MESH_CUSTOM && declared))
+		policy_dns_servers_unused(c);
 	if (c->p->mesh != WEIR_MESH_CUSTOM && policy_custom_mentioned(c))
 		policy_warn(c,
 			    "the proxy declared by annotations of weir.io is ignored: the pod has "

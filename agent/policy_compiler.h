@@ -34,6 +34,8 @@ const char *policy_istio_declines(const struct compiler *c);
 void policy_istio_compile(struct compiler *c);
 void policy_linkerd_compile(struct compiler *c);
 void policy_custom_compile(struct compiler *c);
+/* Warns of weir.io/dns-servers where it has no effect. */
+void policy_dns_servers_unused(struct compiler *c);
 /* Is a proxy declared by annotations of weir's own? */
 bool policy_custom_declared(const struct compiler *c);
 /* Or is at least something said of it that nobody will read otherwise? */

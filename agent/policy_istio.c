@@ -146,13 +146,21 @@ void policy_istio_lists(struct compiler *c, const struct istio_inputs *inputs)
 			 WEIR_POD_IF_VIRTUAL);
 }
 
-/* As Istio does: a value that is no truth value is warned of, and off. */
+/*
+ * As Istio does: a variable that is no truth value is warned of, and off; an argument ends
+ * istio-iptables, and with it the pod's start.
+ */
 static bool istio_bool(struct compiler *c, const struct istio_value *v)
 {
+	bool argument =
+		v->source == WEIR_SOURCE_INIT_ARGS || v->source == WEIR_SOURCE_VALIDATION_ARGS;
+	struct istio_key key = key_of(v, NULL, false);
 	bool on = false;
 	char *error;
 
-	if (v->text && go_parse_bool(v->text, &on, &error) < 0) {
+	if (argument && istio_switch_parse(&key, v->text, &on, &error) < 0)
+		policy_error(c, error);
+	else if (!argument && v->text && go_parse_bool(v->text, &on, &error) < 0) {
 		policy_warn(c, "%s: %s", v->where, error);
 		free(error);
 	}
@@ -273,14 +281,30 @@ static void istio_own_ports(struct compiler *c, const struct istio_inputs *input
 	c->p->pod.flags |= WEIR_POD_IN_PORTS_EXCLUDE;
 }
 
-/* Who knows better than the kubelet's rules says so. */
-static void named_servers(struct compiler *c, const char *value)
+void policy_dns_servers_unused(struct compiler *c)
 {
+	if (pod_annotation(c->pod, DNS_SERVERS))
+		policy_warn(c, "annotation " DNS_SERVERS
+			       " is ignored: it counts where istio-init captures queries to "
+			       "the servers of resolv.conf alone");
+}
+
+/* Who knows better than the kubelet's rules says so; false when nobody does. */
+static bool named_servers(struct compiler *c)
+{
+	const char *value = pod_annotation(c->pod, DNS_SERVERS);
+	size_t before = c->lists.n_cidrs;
 	char *error;
 
-	if (own_addrs_parse(DNS_SERVERS, value, WEIR_LIST_DNS_SERVER, &c->lists, &error) < 0)
-		policy_error(c, error);
+	if (!value)
+		return false;
+	if (own_addrs_parse(DNS_SERVERS, value, WEIR_LIST_DNS_SERVER, &c->lists, &error) < 0) {
+		c->lists.n_cidrs = before;
+		policy_mistake(c, error);
+		return false;
+	}
 	c->p->sources[WEIR_LIST_DNS_SERVER] = WEIR_SOURCE_WEIR_DNS_SERVERS;
+	return true;
 }
 
 /*
@@ -289,16 +313,13 @@ static void named_servers(struct compiler *c, const char *value)
  */
 static void dns_servers(struct compiler *c)
 {
-	const char *named = pod_annotation(c->pod, DNS_SERVERS);
 	const struct service *cluster = c->options->cluster_dns;
 	bool own_only = c->pod->dns_policy && !strcmp(c->pod->dns_policy, "None");
 	enum weir_source source = WEIR_SOURCE_DNS_CONFIG;
 	size_t n = 0;
 
-	if (named) {
-		named_servers(c, named);
+	if (named_servers(c))
 		return;
-	}
 	for (size_t i = 0; i < c->pod->n_dns_servers; i++, n++)
 		lists_add_cidr(&c->lists, WEIR_LIST_DNS_SERVER, &c->pod->dns_servers[i], 128,
 			       weir_addr_is_v4(&c->pod->dns_servers[i]));
@@ -319,16 +340,18 @@ static void dns_servers(struct compiler *c)
 static void istio_dns(struct compiler *c, const struct istio_inputs *inputs)
 {
 	const struct istio_value *dns = &inputs->values[ISTIO_DNS];
+	bool on = istio_bool(c, dns);
+	bool all = istio_bool(c, &inputs->values[ISTIO_DNS_ALL]) || inputs->loader == ISTIO_CNI;
 
 	c->p->sources[WEIR_SETTING_DNS] = dns->source;
-	if (!istio_bool(c, dns))
-		return;
-	c->p->pod.flags |= WEIR_POD_DNS;
-	c->p->pod.dns_port = ISTIO_DNS_PORT;
-	if (inputs->loader == ISTIO_CNI || istio_bool(c, &inputs->values[ISTIO_DNS_ALL]))
-		c->p->pod.flags |= WEIR_POD_DNS_ALL;
-	else
+	if (on) {
+		c->p->pod.flags |= WEIR_POD_DNS | (all ? WEIR_POD_DNS_ALL : 0);
+		c->p->pod.dns_port = ISTIO_DNS_PORT;
+	}
+	if (on && !all)
 		dns_servers(c);
+	else
+		policy_dns_servers_unused(c);
 }
 
 /* "*" with exceptions, or a list; an empty list lets every group's traffic through. */

@@ -68,9 +68,15 @@ static const char *linkerd_init_arg(const struct compiler *c, const char *option
 	return init && option ? init_arg(init, option, letter) : NULL;
 }
 
+/* As errors name it; owned by the caller. */
+static char *init_where(const char *option)
+{
+	return xasprintf("argument --%s of container linkerd-init", option);
+}
+
 static void told_port(struct compiler *c, const char *option, const char *value, uint16_t *ret)
 {
-	_cleanup_free_ char *where = xasprintf("argument --%s of container linkerd-init", option);
+	_cleanup_free_ char *where = init_where(option);
 	const struct istio_key key = { .where = where };
 	char *error;
 
@@ -156,8 +162,8 @@ static const struct linkerd_list {
 	  WEIR_SOURCE_LINKERD_SKIP_OUT_SUBNETS, true },
 };
 
-static void linkerd_skip(struct compiler *c, const struct linkerd_list *l, const char *key,
-			 const char *value, enum weir_source source)
+static void linkerd_skip(struct compiler *c, const struct linkerd_list *l,
+			 const struct istio_key *key, const char *value, enum weir_source source)
 {
 	char *warning = NULL, *error;
 	int r;
@@ -183,11 +189,14 @@ static void linkerd_skips(struct compiler *c, const struct pod_container *init)
 		const struct linkerd_list *l = &linkerd_lists[i];
 		_cleanup_free_ char *told =
 			init && l->option ? init_arg_list(init, l->option, 0) : NULL;
-		const char *value = init && l->option ? told : linkerd_annotation(c, l->key);
+		bool from_init = init && l->option;
+		const char *value = from_init ? told : linkerd_annotation(c, l->key);
+		_cleanup_free_ char *where = from_init ? init_where(l->option) : NULL;
+		const struct istio_key key = { .key = l->key, .where = where };
 
 		if (value && *value)
-			linkerd_skip(c, l, l->key, value,
-				     init && l->option ? WEIR_SOURCE_LINKERD_INIT_ARGS : l->source);
+			linkerd_skip(c, l, &key, value,
+				     from_init ? WEIR_SOURCE_LINKERD_INIT_ARGS : l->source);
 	}
 }
 
@@ -224,13 +233,17 @@ static int64_t linkerd_id(struct compiler *c, const struct linkerd_owner *o, int
 {
 	const char *told = linkerd_init_arg(c, o->option, o->letter);
 	const char *value = told ?: linkerd_annotation(c, o->key);
+	_cleanup_free_ char *where = told ? init_where(o->option) : NULL;
+	const struct istio_key key = { .key = o->key, .where = where };
 	int64_t id = -1;
 	char *error;
 
-	if (told && linkerd_id_parse(o->key, told, &id, &error) < 0) {
-		policy_error(c, error);
-	} else if (!told && value && linkerd_id_parse(o->key, value, &id, &error) < 0) {
-		policy_mistake(c, error); /* the injector keeps its default */
+	if (value && linkerd_id_parse(&key, value, &id, &error) < 0) {
+		/* the injector keeps its default, linkerd-init ends */
+		if (told)
+			policy_error(c, error);
+		else
+			policy_mistake(c, error);
 		value = NULL;
 	}
 	if (told || (value && of_container < 0)) {

@@ -13,7 +13,8 @@
 #include "base/unix.h"
 
 #define SOCKET_NAME "weir.sock"
-#define TIMEOUT_MS  5000
+#define TIMEOUT_MS  10000 /* an agent that takes in hundreds of pods answers after that */
+#define ATTEMPTS    3
 #define ANSWER_MAX  (64u << 20)
 
 static long long now_ms(void)
@@ -71,7 +72,7 @@ static int read_all(int fd, struct buf *answer)
 	}
 }
 
-int ctl_ask(const char *run_dir, const char *question, json_t **ret)
+static int ask_once(const char *run_dir, const char *question, json_t **ret)
 {
 	_cleanup_close_ int fd = unix_connect(run_dir, SOCKET_NAME);
 	_cleanup_buf_ struct buf answer = { 0 };
@@ -92,6 +93,19 @@ int ctl_ask(const char *run_dir, const char *question, json_t **ret)
 	}
 	*ret = json;
 	return 0;
+}
+
+/* Who is not run for a second, on a busy node, is hung up on before it has asked. */
+int ctl_ask(const char *run_dir, const char *question, json_t **ret)
+{
+	int r = -EBADMSG;
+
+	for (int i = 0; i < ATTEMPTS; i++) {
+		r = ask_once(run_dir, question, ret);
+		if (r != -EBADMSG && r != -EPIPE && r != -ECONNRESET)
+			break;
+	}
+	return r;
 }
 
 bool ctl_nobody(int err)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/brief.h"
 #include "base/inet.h"
 #include "cli/command.h"
 #include "cli/ctl.h"
@@ -77,11 +78,13 @@ static void add_agent_reason(const struct options *o, const char *wanted, struct
 {
 	_cleanup_json_ json_t *answer = NULL;
 	const json_t *pod = ask_agent(o, wanted, &answer);
+	_cleanup_free_ char *reason = NULL;
 	char *because;
 
 	if (!pod || !*json_text(pod, "reason"))
 		return;
-	because = xasprintf("%s: %s", r->because, json_text(pod, "reason"));
+	reason = brief(json_text(pod, "reason"), BRIEF_REASON);
+	because = xasprintf("%s: %s", r->because, reason);
 	free(r->because);
 	r->because = because;
 }
@@ -144,7 +147,7 @@ static int answer_from_agent(const struct explain_line *c, struct explain_query 
 			     const json_t *pod, struct explain_result *r)
 {
 	struct weir_addr ip4 = { 0 }, ip6 = { 0 }, ip;
-	const char *reason = json_text(pod, "reason");
+	_cleanup_free_ char *reason = brief(json_text(pod, "reason"), BRIEF_REASON);
 	struct explain_facts none = { 0 };
 	json_t *text;
 	size_t i;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/brief.h"
 #include "base/buf.h"
 #include "base/inet.h"
 #include "cli/command.h"
@@ -50,9 +51,12 @@ static void print_warnings(const json_t *pod)
 	json_t *warning;
 	size_t i;
 
-	json_array_foreach (json_object_get(pod, "warnings"), i, warning)
+	json_array_foreach (json_object_get(pod, "warnings"), i, warning) {
+		_cleanup_free_ char *text = brief(json_string_value(warning), BRIEF_REASON);
+
 		fprintf(stderr, "%s/%s: %s\n", json_text(pod, "namespace"), json_text(pod, "name"),
-			json_string_value(warning));
+			text);
+	}
 }
 
 static void print_pods(const json_t *pods)
@@ -64,6 +68,8 @@ static void print_pods(const json_t *pods)
 	for (size_t c = 0; c < ARRAY_SIZE(header); c++)
 		table_add(&t, header[c]);
 	json_array_foreach ((json_t *)pods, i, pod) {
+		_cleanup_free_ char *reason = brief(json_text(pod, "reason"), BRIEF_REASON);
+
 		table_add(&t, json_text(pod, "namespace"));
 		table_add(&t, json_text(pod, "name"));
 		table_add(&t, json_text(pod, "mesh"));
@@ -71,7 +77,7 @@ static void print_pods(const json_t *pods)
 		add_proxy(&t, json_object_get(pod, "proxy"));
 		add_ips(&t, json_object_get(pod, "ips"));
 		table_add(&t, json_text(pod, "found_by"));
-		table_add(&t, json_text(pod, "reason"));
+		table_add(&t, reason);
 	}
 	if (i)
 		table_print(&t, stdout);
@@ -136,13 +142,16 @@ static void add_policy(json_t *json, const struct weir_pod *policy)
 					      (json_int_t)policy->proxy_gid));
 }
 
+/* All that the agent would say of it; what only the agent knows is empty. */
 static json_t *pod_from_maps(const struct pod_entry *pod, int names_fd)
 {
-	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I}", "namespace",
-				 pod->names.namespace, "name", pod->names.name, "uid",
-				 pod->names.uid, "mesh", maps_mesh_name(pod->names.mesh), "state",
-				 maps_state_name(pod), "reason", "", "netns", pod->names.netns,
-				 "netns_cookie", (json_int_t)pod->cookie);
+	json_t *json = json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:s, s:[], s:[]}",
+		"namespace", pod->names.namespace, "name", pod->names.name, "uid", pod->names.uid,
+		"mesh", maps_mesh_name(pod->names.mesh), "state", maps_state_name(pod), "reason",
+		"", "netns", pod->names.netns, "netns_cookie", (json_int_t)pod->cookie, "workload",
+		"", "workload_kind", "", "cgroup", "", "found_by", "", "file", "", "warnings",
+		"ips");
 
 	if (!json) /* a name that is not UTF-8: no name of a pod */
 		return json_pack("{s:s, s:I}", "error", "not printable", "netns_cookie",
@@ -164,7 +173,7 @@ static int pods_from_maps(const struct options *o, int ctl_err)
 	json_t *list = json_array();
 	int r = maps_pods(o->bpf_dir, &pods);
 
-	answer = json_pack("{s:o, s:[]}", "pods", list, "errors");
+	answer = json_pack("{s:o, s:[], s:s}", "pods", list, "errors", "told_by", "maps");
 	if (r < 0) {
 		_cleanup_free_ char *text = maps_error(o->bpf_dir, "weir_pod_names", r);
 

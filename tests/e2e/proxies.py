@@ -82,7 +82,8 @@ class Haproxy(Sidecar):
         config.write_text(HAPROXY_CONFIG)
         self.log = pod.lab.log_path(f"{pod.name}_haproxy")
         with open(self.log, "w", encoding="utf-8") as out:
-            self.process = pod.popen([HAPROXY, "-db", "-f", config], stdout=out, stderr=out, uid=pod.proxy_uid, container="istio-proxy")
+            self.process = pod.popen([HAPROXY, "-db", "-f", config], stdout=out, stderr=out, uid=pod.proxy_uid, container="istio-proxy",
+                                     inside=bool(pod.userns))
         pod.wait_listen(OUTBOUND, INBOUND)
 
     def saw(self, direction, ip, port, client):

@@ -5,11 +5,13 @@ Real iptables rules are loaded by the pod's own root there, for the kernel takes
 """
 
 import json
+import pathlib
 
 import pytest
 
 from lab import Lab, iptables, net
-from support import KINDS, entries, listener_port, plain_pod, wait_state
+from proxies import ENVOY, HAPROXY_TCP, host
+from support import KINDS, entries, listener_port, plain, plain_pod, wait_state
 from test_outcomes import BASIC
 
 FIRST = 300000  # to the node
@@ -71,6 +73,35 @@ def test_an_id_that_is_not_mapped_is_nobodys(world):
         assert listener_port(pod.connect(f"{world['peer'].ip}:443", uid=uid)) == 15001
     policies = {item["formatted"]["value"]["proxy_uid"] for item in entries(lab, "weir_pods") if item["formatted"]["value"]["mode"] == "WEIR_MODE_CAPTURE"}
     assert policies == {FIRST + PROXY, 0xFFFFFFFF}, json.dumps(entries(lab, "weir_pods"))[:2000]
+    space.close()
+
+
+@pytest.mark.parametrize("proxy", [ENVOY, HAPROXY_TCP])
+def test_a_real_proxy(world, proxy):
+    """It runs in the pod's user namespace, as the pod's 1337; out and in, and when it has died."""
+    lab, peer = world["lab"], world["peer"]
+    space = net.UserNamespace(FIRST)
+    pod = lab.pod(f"real-{proxy.__name__.lower()}", mesh="istio", ipv6=None, userns=space)
+    item = pod.object()
+    item["spec"]["hostUsers"] = False
+    wait_state(lab, pod.write(item))
+    pod.serve("0.0.0.0:8080", uid=FIRST + APP)
+    running = proxy(pod)
+    pid = running.process.pid
+    assert pathlib.Path(f"/proc/{pid}").stat().st_uid == FIRST + PROXY
+    assert pathlib.Path(f"/proc/{pid}/ns/user").readlink() != pathlib.Path("/proc/self/ns/user").readlink()
+
+    out = pod.connect(f"{peer.ip}:443", uid=FIRST + APP, options=["--send=100000"])
+    assert out["ok"] and out["intact"] and plain(out["acceptor"]["sockname"]) == f"{peer.ip}:443", out
+    assert host(out["acceptor"]["peername"]) == pod.ip and plain(out["acceptor"]["peername"]) != plain(out["sockname"])
+    running.saw("outbound", peer.ip, 443, pod.ip)
+    into = peer.connect(f"{pod.ip}:8080", options=["--send=100000"])
+    assert into["ok"] and into["intact"] and host(into["acceptor"]["peername"]) == "127.0.0.6", into
+    running.saw("inbound", pod.ip, 8080, peer.ip)
+
+    running.end()
+    assert pod.connect(f"{peer.ip}:443", uid=FIRST + APP)["errno"] == "ECONNREFUSED"
+    assert peer.connect(f"{pod.ip}:8080")["errno"] == "ECONNREFUSED"
     space.close()
 
 

@@ -71,20 +71,20 @@ static int linkerd_ports(const char *text, struct lists *lists, char **ret_error
 {
 	_cleanup_free_ char *warning = NULL;
 
-	return linkerd_ports_parse(LINKERD_SKIP_IN, text, WEIR_LIST_IN_PORT_EXCLUDE, lists,
-				   &warning, ret_error);
+	return linkerd_ports_parse(&(struct istio_key){ .key = LINKERD_SKIP_IN }, text,
+				   WEIR_LIST_IN_PORT_EXCLUDE, lists, &warning, ret_error);
 }
 
 static int linkerd_cidrs(const char *text, struct lists *lists, char **ret_error)
 {
-	return linkerd_cidrs_parse(LINKERD_SKIP_SUBNETS, text, WEIR_LIST_IN_SOURCE_EXCLUDE, lists,
-				   ret_error);
+	return linkerd_cidrs_parse(&(struct istio_key){ .key = LINKERD_SKIP_SUBNETS }, text,
+				   WEIR_LIST_IN_SOURCE_EXCLUDE, lists, ret_error);
 }
 
 static int linkerd_id(const char *text, struct lists *lists, char **ret_error)
 {
 	int64_t id;
-	int r = linkerd_id_parse(LINKERD_UID, text, &id, ret_error);
+	int r = linkerd_id_parse(&(struct istio_key){ .key = LINKERD_UID }, text, &id, ret_error);
 
 	(void)lists;
 	must(r || (id >= -1 && id < UINT32_MAX));

@@ -99,7 +99,7 @@ class Envoy:
         argv = [ENVOY, "--config-yaml", json.dumps(config), "--concurrency", concurrency, "--disable-hot-restart", "--log-level", "warning",
                 "--file-flush-interval-msec", "100"]
         with open(self.log, "w", encoding="utf-8") as out:
-            self.process = pod.popen(argv, stdout=out, stderr=out, container="istio-proxy", **ids)
+            self.process = pod.popen(argv, stdout=out, stderr=out, container="istio-proxy", inside=bool(pod.userns), **ids)
         wait_until(self._is_ready, f"{pod.name}: Envoy's /ready", timeout=20)
 
     def _is_ready(self):

@@ -50,6 +50,10 @@ class UserNamespace:
         pathlib.Path(netns_path(netns)).touch()
         run("mount", "--bind", f"/proc/{self.holder.pid}/ns/net", netns_path(netns))
 
+    def argv(self, argv, uid, gid):
+        """The command line that runs something with ids of the pod's."""
+        return ["nsenter", f"--user=/proc/{self.holder.pid}/ns/user", f"--setuid={uid}", f"--setgid={gid}", "--", *argv]
+
     def run(self, *argv, **options):
         """As root of the pod, in its user and network namespace."""
         return run("nsenter", f"--user=/proc/{self.holder.pid}/ns/user", f"--net=/proc/{self.holder.pid}/ns/net", "--", *argv, **options)

@@ -16,7 +16,7 @@ class Pod:
 
     def __init__(self, lab, name, namespace="default", ip=None, ipv6=True, mesh=None, labels=None, annotations=None, owner=None,
                  ports=(), proxy_uid=None, proxy_env=None, outside=False, network=True, userns=None):
-        self.lab, self.name, self.namespace, self.mesh = lab, name, namespace, mesh
+        self.lab, self.name, self.namespace, self.mesh, self.userns = lab, name, namespace, mesh, userns
         self.labels, self.annotations, self.owner, self.ports = {"app": name, **(labels or {})}, dict(annotations or {}), owner, ports
         self.proxy_uid = proxy_uid or {"istio": 1337, "linkerd": 2102}.get(mesh)
         self.proxy_env = proxy_env or {}  # such as ISTIO_DUAL_STACK
@@ -29,15 +29,15 @@ class Pod:
         self._make_cgroups()
         self.ip = self.ipv6 = None
         if network:
-            self._connect(ip, ipv6, userns)
+            self._connect(ip, ipv6)
         else:  # CNI plugins do the rest
             lab.node.make_netns(self.netns)
 
-    def _connect(self, ip, ipv6, userns):
+    def _connect(self, ip, ipv6):
         host = self.lab.node.next_host()
         self.ip = ip or f"10.244.0.{host}"
         self.ipv6 = f"fd00:10:244::{host}" if ipv6 is True else ipv6 or None
-        self.lab.node.connect(self.netns, self.ip, self.ipv6, userns)
+        self.lab.node.connect(self.netns, self.ip, self.ipv6, self.userns)
 
     def _make_cgroups(self):
         """One cgroup for the pod, in it one for each container."""
@@ -89,8 +89,10 @@ class Pod:
 
     # -- processes -----------------------------------------------------------------------------------------------------
 
-    def argv(self, argv, uid=0, gid=None, groups=None, container="app"):
-        """The command line that starts a process in one of the pod's containers."""
+    def argv(self, argv, uid=0, gid=None, groups=None, container="app", inside=False):
+        """The command line that starts a process in one of the pod's containers; inside of its user namespace the ids are the pod's."""
+        if inside:
+            return self.argv(self.userns.argv(argv, uid, uid if gid is None else gid), container=container)
         ids = ["--uid", uid, "--gid", uid if gid is None else gid, f"--groups={groups or ''}"]
         place = ["--netns", net.netns_path(self.netns), "--cgroup", self.container_cgroup(container)]
         die = [] if self.lab.keep else ["--pdeathsig"]

@@ -279,6 +279,7 @@ static void test_interfaces(void **state)
 			continue;
 		}
 		assert_null(cases[i].error);
+		lists_normalize(&lists);
 		assert_int_equal(lists.n_interfaces, cases[i].n);
 	}
 }
@@ -324,6 +325,7 @@ static void test_ids(void **state)
 		}
 		assert_null(ids[i].error);
 		assert_int_equal(first, ids[i].first);
+		lists_normalize(&lists);
 		assert_int_equal(lists.n_ids, ids[i].more);
 	}
 }
@@ -349,7 +351,7 @@ static void test_groups(void **state)
 {
 	static const struct istio_key key = { .where = "X" };
 	_cleanup_lists_ struct lists many = { 0 };
-	_cleanup_buf_ struct buf text = { 0 };
+	_cleanup_buf_ struct buf text = { 0 }, thousands = { 0 };
 	char *too_many;
 	size_t n;
 
@@ -367,8 +369,17 @@ static void test_groups(void **state)
 			continue;
 		}
 		assert_null(groups[i].error);
+		lists_normalize(&lists);
 		assert_int_equal(lists.n_ids, groups[i].n_ids);
 	}
+	for (int i = 0; i < 66; i++)
+		buf_printf(&thousands, "%d-%d,", 1000 * i, 1000 * i + 999);
+	assert_int_equal(istio_groups_parse(&key, buf_text(&thousands), WEIR_LIST_GROUP_EXCLUDE,
+					    &many, &n, &too_many),
+			 -EINVAL);
+	assert_non_null(strstr(too_many, "65000-65999: these are more than 65536 groups in all"));
+	free(too_many);
+	lists_free(&many);
 	for (int i = 0; i < 65; i++)
 		buf_printf(&text, "%d,", i);
 	assert_int_equal(
@@ -516,8 +527,8 @@ static void test_linkerd_ports(void **state)
 		_cleanup_lists_ struct lists lists = { 0 };
 		const char *in = linkerd_ports[i].in;
 
-		if (linkerd_ports_parse(LINKERD_SKIP_IN, in, WEIR_LIST_IN_PORT_EXCLUDE, &lists,
-					&warning, &error) < 0) {
+		if (linkerd_ports_parse(&(struct istio_key){ .key = LINKERD_SKIP_IN }, in,
+					WEIR_LIST_IN_PORT_EXCLUDE, &lists, &warning, &error) < 0) {
 			assert_non_null(linkerd_ports[i].error);
 			expect_invalid(LINKERD_SKIP_IN, in, linkerd_ports[i].error, error);
 			continue;
@@ -540,24 +551,30 @@ static void test_linkerd_others(void **state)
 	int64_t id = 7;
 
 	(void)state;
-	assert_int_equal(linkerd_cidrs_parse(LINKERD_SKIP_SUBNETS,
+	assert_int_equal(linkerd_cidrs_parse(&(struct istio_key){ .key = LINKERD_SKIP_SUBNETS },
 					     "1.1.1.1/24 , 10.0.0.0/8,fd00::/8",
 					     WEIR_LIST_IN_SOURCE_EXCLUDE, &lists, &error),
 			 0);
 	shown = show_cidrs(&lists);
 	assert_string_equal(shown, "1.1.1.0/24 10.0.0.0/8 fd00::/8");
-	assert_int_equal(linkerd_cidrs_parse(LINKERD_SKIP_SUBNETS, "1.1.1.1/24, 0.0.0.0",
-					     WEIR_LIST_IN_SOURCE_EXCLUDE, &lists, &error),
+	assert_int_equal(linkerd_cidrs_parse(&(struct istio_key){ .key = LINKERD_SKIP_SUBNETS },
+					     "1.1.1.1/24, 0.0.0.0", WEIR_LIST_IN_SOURCE_EXCLUDE,
+					     &lists, &error),
 			 -EINVAL);
 	expect_invalid(LINKERD_SKIP_SUBNETS, "1.1.1.1/24, 0.0.0.0",
 		       "0.0.0.0 is not a valid CIDR address", error);
 	free(TAKE_PTR(error));
-	assert_int_equal(linkerd_id_parse(LINKERD_UID, "2102", &id, &error), 0);
+	assert_int_equal(
+		linkerd_id_parse(&(struct istio_key){ .key = LINKERD_UID }, "2102", &id, &error),
+		0);
 	assert_int_equal(id, 2102);
-	assert_int_equal(linkerd_id_parse(LINKERD_UID, "-1", &id, &error), 0);
+	assert_int_equal(
+		linkerd_id_parse(&(struct istio_key){ .key = LINKERD_UID }, "-1", &id, &error), 0);
 	assert_int_equal(id, -1);
 	for (size_t i = 0; i < ARRAY_SIZE(bad_ids); i++) {
-		assert_int_equal(linkerd_id_parse(LINKERD_UID, bad_ids[i], &id, &error), -EINVAL);
+		assert_int_equal(linkerd_id_parse(&(struct istio_key){ .key = LINKERD_UID },
+						  bad_ids[i], &id, &error),
+				 -EINVAL);
 		free(TAKE_PTR(error));
 	}
 }

@@ -44,6 +44,7 @@ static const struct bad istio_values[] = {
 	{ "weir.io/before-proxy", "REFUSE", DEFAULTED, "use refuse or direct" },
 	{ "weir.io/proxy-down", "drop", DEFAULTED, "use refuse or direct" },
 	{ "weir.io/acceleration", "1", DEFAULTED, "use on or off" },
+	{ "weir.io/dns-servers", "10.96.0.10", WARNED, "annotation weir.io/dns-servers is ignored" },
 	/* empty */
 	{ T "includeInboundPorts", "", TAKEN, NULL },
 	{ T "excludeInboundPorts", "", TAKEN, NULL },
@@ -102,6 +103,43 @@ static const struct bad variables[] = {
 	{ "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "127.0.0.1/7", REFUSED, "to have mask in range [8, 32]; found 7" },
 	{ "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "", REFUSED, "failed to parse CIDR" },
 	{ "DISABLE_ENVOY", "perhaps", TAKEN, NULL },
+	/* clang-format on */
+};
+
+/* Arguments of istio-validation: `key` is one, or a switch that takes its value itself. */
+static const struct bad arguments[] = {
+	/* clang-format off */
+	{ "-p", "http", REFUSED, "invalid value 'http' for argument -p of container istio-validation: failed parsing port \"http\": " UINT("http") "invalid syntax" },
+	{ "-p", "0", REFUSED, "port 0 is no listener" },
+	{ "-z", " 15006 ", REFUSED, UINT(" 15006 ") "invalid syntax" },
+	{ "-e", "", REFUSED, UINT("") "invalid syntax" },
+	{ "-u", " 1337 ,, 1338,1337", TAKEN, NULL },
+	{ "-u", "istio-proxy", REFUSED, "a name is known inside of the container only" },
+	{ "-g", "\uff18\uff10", REFUSED, UINT("\uff18\uff10") "invalid syntax" },
+	{ "-m", "tproxy", TAKEN, NULL }, /* anything else is REDIRECT */
+	{ "-i", "10.0.0.0/8,, 11.0.0.0/8", TAKEN, NULL },
+	{ "-x", "*", REFUSED, "failed parsing cidr '*': netip.ParsePrefix(\"*\"): no '/'" },
+	{ "-b", "80-90", REFUSED, UINT("80-90") "invalid syntax" },
+	{ "-d", "*", REFUSED, UINT("*") "invalid syntax" },
+	{ "-q", "80,80, ,80", TAKEN, NULL },
+	{ "-o", "65536", REFUSED, UINT("65536") "value out of range" },
+	{ "-c", "eth0/1", REFUSED, "interface name \"eth0/1\" contains invalid characters" },
+	{ "-k", "", TAKEN, NULL },
+	{ "--redirect-dns", "yes", REFUSED, "invalid value 'yes' for argument --redirect-dns of container istio-validation: strconv.ParseBool: parsing \"yes\": invalid syntax" },
+	{ "--dual-stack", "", REFUSED, "strconv.ParseBool: parsing \"\": invalid syntax" },
+	{ "--capture-all-dns", "all", REFUSED, "strconv.ParseBool: parsing \"all\": invalid syntax" },
+	{ "--drop-invalid", "False", TAKEN, NULL },
+	/* clang-format on */
+};
+
+/* The same of linkerd-init, which ends at what linkerd-cni would leave out or default. */
+static const struct bad linkerd_arguments[] = {
+	/* clang-format off */
+	{ "--subnets-to-ignore", "10.0.0.0", REFUSED, "invalid value '10.0.0.0' for argument --subnets-to-ignore of container linkerd-init: 10.0.0.0 is not a valid CIDR address" },
+	{ "--inbound-ports-to-ignore", "http", REFUSED, "invalid value 'http' for argument --inbound-ports-to-ignore of container linkerd-init: Invalid port range [http]" },
+	{ "--proxy-uid", "linkerd", REFUSED, "invalid value 'linkerd' for argument --proxy-uid of container linkerd-init: " UINT("linkerd") "invalid syntax" },
+	{ "--incoming-proxy-port", "", REFUSED, "argument --incoming-proxy-port of container linkerd-init: " },
+	{ "--ports-to-redirect", "80-90", REFUSED, UINT("80-90") "invalid syntax" },
 	/* clang-format on */
 };
 
@@ -192,6 +230,43 @@ static void test_variables(void **state)
 	}
 }
 
+static void test_arguments(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(arguments); i++) {
+		bool is_switch = arguments[i].key[1] == '-';
+		_cleanup_free_ char *value = quoted(arguments[i].value);
+		_cleanup_free_ char *args =
+			is_switch ? xasprintf("'%s=%s'", arguments[i].key, arguments[i].value)
+				  : xasprintf("'%s',%s", arguments[i].key, value);
+		_cleanup_free_ char *text = xasprintf(
+			"{'metadata':{'namespace':'a','name':'b','annotations':{" ISTIO_ANNOTATION
+			"}},'spec':{'containers':[" ISTIO_PROXY
+			"],'initContainers':[{'name':'istio-validation','args':[%s]}]}," V4 "}",
+			args);
+		_cleanup_policy_ struct policy *p = compile(text);
+
+		check(p, &arguments[i]);
+	}
+}
+
+static void test_linkerd_arguments(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(linkerd_arguments); i++) {
+		_cleanup_free_ char *text = xasprintf(
+			"{'metadata':{'namespace':'a','name':'b','annotations':{'weir.io/capture':"
+			"'on'}},'spec':{'containers':[{'name':'linkerd-proxy'}],'initContainers':"
+			"[{'name':'linkerd-init','args':['%s','%s']}]}," V4 "}",
+			linkerd_arguments[i].key, linkerd_arguments[i].value);
+		_cleanup_policy_ struct policy *p = compile(text);
+
+		assert_int_equal(p->pod.mode, WEIR_MODE_REFUSE);
+		if (!strstr(p->reason, linkerd_arguments[i].says))
+			fail_msg("%s: %s", linkerd_arguments[i].key, p->reason);
+	}
+}
+
 static void test_linkerd_values(void **state)
 {
 	(void)state;
@@ -276,6 +351,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_istio_values),   cmocka_unit_test(test_variables),
+		cmocka_unit_test(test_arguments),      cmocka_unit_test(test_linkerd_arguments),
 		cmocka_unit_test(test_linkerd_values), cmocka_unit_test(test_huge_lists),
 		cmocka_unit_test(test_contradictions),
 	};

@@ -324,6 +324,8 @@ static void test_istio_dns_servers(void **state)
 		  WEIR_SOURCE_DNS_CONFIG },
 		{ ",'weir.io/dns-servers':'9.9.9.9, 8.8.8.8'", "'dnsPolicy':'None',", "", 2,
 		  WEIR_SOURCE_WEIR_DNS_SERVERS },
+		{ ",'weir.io/dns-servers':'9.9.9.9,x'", "", "", 1, WEIR_SOURCE_CLUSTER_DNS },
+		{ ",'weir.io/dns-servers':' '", "", "", 1, WEIR_SOURCE_CLUSTER_DNS },
 		{ "", "", "," ENV("CAPTURE_ALL_DNS", "true"), 0, WEIR_SOURCE_DEFAULT },
 		{ "", "'dnsPolicy':'None',", "", 0, WEIR_SOURCE_DEFAULT },
 	};
@@ -338,6 +340,7 @@ static void test_istio_dns_servers(void **state)
 				  cases[i].annotations, cases[i].spec, cases[i].env);
 		_cleanup_policy_ struct policy *p = compile_with(text, &options);
 
+		assert_int_equal(p->pod.mode, WEIR_MODE_CAPTURE);
 		assert_int_equal(p->n_cidrs, cases[i].n);
 		assert_int_equal(!!(p->pod.flags & WEIR_POD_DNS_ALL), !cases[i].n);
 		assert_int_equal(p->sources[WEIR_LIST_DNS_SERVER], cases[i].source);
