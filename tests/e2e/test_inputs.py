@@ -4,6 +4,11 @@
 The texts of every annotation are the unit tests' business (tests/unit/test_annotations.c, test_policy*.c).
 """
 
+import json
+import signal
+import socket
+import time
+
 import pytest
 
 from support import APP, OUTBOUND, assert_redirected, dual_stack, known, listener_port, mesh_pod, plain_pod, start_proxy, wait_state
@@ -53,6 +58,99 @@ def test_the_last_good_policy_stays(lab, name):
     del pod.annotations[annotation]
     wait_state(lab, pod.write(dual_stack(pod)))
     assert metric(agent, "weir_pod_input_errors", pod) is None
+
+
+def with_variable(name, value, container="istio-proxy"):
+    def edit(item):
+        containers = [*item["spec"]["containers"], *item["spec"].get("initContainers", [])]
+        next(c for c in containers if c["name"] == container).setdefault("env", []).append({"name": name, "value": value})
+    return edit
+
+
+def with_argument(*args):
+    def edit(item):
+        next(c for c in item["spec"]["initContainers"] if c["name"] == "istio-validation")["args"].extend(args)
+    return edit
+
+
+def with_annotation(name, value):
+    return lambda item: item["metadata"]["annotations"].update({name: value})
+
+
+LINKERD = "config.linkerd.io/"
+# mesh, what is done to the pod's object, and what is said of it; everywhere the last good policy stays
+ELSEWHERE = {
+    "groups": ("istio", with_variable("ISTIO_OUTBOUND_OWNER_GROUPS", "java"), "invalid value 'java' for ISTIO_OUTBOUND_OWNER_GROUPS of container istio-proxy: "),
+    "ten thousand groups": ("istio", with_variable("ISTIO_OUTBOUND_OWNER_GROUPS", ",".join(map(str, range(10000)))),
+                            "number of owner groups whose outgoing traffic should be redirected to Envoy cannot exceed 64, got 10000"),
+    "loopback": ("istio", with_variable("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "127.0.0.1/7"), "expected CIDR 127.0.0.1/7 to have mask in range [8, 32]; found 7"),
+    "a port with a space": ("istio", with_argument("-p", "15001 "), "argument -p of container istio-validation: failed parsing port \"15001 \": "),
+    "a switch": ("istio", with_argument("--redirect-dns=yes"), "argument --redirect-dns of container istio-validation: strconv.ParseBool: parsing \"yes\": invalid syntax"),
+    "linkerd's ports": ("linkerd", with_annotation(LINKERD + "skip-outbound-ports", "8080-80"), "Invalid port range [8080-80]: "),
+    "linkerd's subnets": ("linkerd", with_annotation(LINKERD + "skip-subnets", "10.0.0.0/8," * 10000 + "x"), "x is not a valid CIDR address"),
+    "linkerd's user": ("linkerd", with_annotation(LINKERD + "proxy-uid", "２１０２"), "strconv.ParseUint: parsing \"２１０２\": invalid syntax"),
+    "linkerd's listener": ("linkerd", with_variable("LINKERD2_PROXY_OUTBOUND_LISTEN_ADDRS", "localhost:4140", "linkerd-proxy"), "no address with a port"),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_the_last_good_policy_stays_whatever_the_input_is(lab, name):
+    agent = lab.agent()
+    mesh, edit, says = ELSEWHERE[name]
+    pod, peer = lab.pod("p", mesh=mesh, annotations={"config.linkerd.io/skip-outbound-ports": "81"} if mesh == "linkerd" else None), plain_pod(lab, 80)
+    port = {"istio": OUTBOUND, "linkerd": 4140}[mesh]
+    pod.serve(f"0.0.0.0:{port}", uid=pod.proxy_uid)
+    wait_state(lab, pod.write())
+    item = pod.object()
+    edit(item)
+    wait_state(lab, pod.write(item), "failed")
+    assert says in known(lab, pod)["reason"] and known(lab, pod)["reason"].endswith("(the last good policy stays in force)")
+    assert listener_port(pod.connect(f"{peer.ip}:80", uid=APP)) == port
+    assert metric(agent, "weir_pod_input_errors", pod) == 1
+    assert len(log_lines(agent, pod, "failed")) == 1
+    wait_state(lab, pod.write())
+    assert metric(agent, "weir_pod_input_errors", pod) is None
+
+
+def test_what_a_pods_author_wrote_does_not_fill_or_steer_a_terminal(lab, agent):
+    """Of a long value both ends are shown, with what is wrong and where; all of it in JSON."""
+    pod = lab.pod("long", mesh="istio")
+    value = "10.0.0.0/8," * 10000 + "\x1b[2Jx"
+    pod.annotations[TRAFFIC + "excludeOutboundIPRanges"] = value
+    wait_state(lab, pod.write(), "failed")
+    shown = next(line for line in lab.weir("pods").stdout.splitlines() if " long " in line)
+    logged, = log_lines(agent, pod, "failed")
+    for text in (shown, logged):
+        assert len(text) < 1500 and "\x1b" not in text
+        assert "invalid value '10.0.0.0/8," in text and f"for annotation '{TRAFFIC}excludeOutboundIPRanges': excludeIPRanges invalid: failed parsing cidr" in text
+    assert value in lab.weir("pods", "-o", "json")["pods"][0]["reason"]
+
+
+def test_a_client_that_is_slow_gets_the_whole_answer(lab, agent):
+    """And holds nobody up, however long it is."""
+    pod = lab.pod("p", mesh="linkerd", annotations={LINKERD + "skip-inbound-ports": ",".join(f"port{n}" for n in range(10000))})
+    wait_state(lab, pod.write(), "failed")
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.settimeout(10)
+        slow.connect(str(lab.run_dir / "weir.sock"))
+        slow.sendall(b"pods\n")
+        begun = time.monotonic()
+        assert known(lab, pod)["state"] == "failed"
+        assert time.monotonic() - begun < 1
+        time.sleep(max(0, begun + 2.5 - time.monotonic()))
+        answer = b"".join(iter(lambda: slow.recv(65536), b""))
+    assert len(answer) > 1000000 and json.loads(answer)["told_by"] == "agent"
+
+
+def test_without_an_agent_the_answer_has_the_same_fields(lab):
+    agent = lab.agent()
+    pod = mesh_pod(lab)
+    told = lab.weir("pods", "-o", "json")
+    agent.stop(signal.SIGKILL)
+    read = lab.weir("pods", "-o", "json")
+    assert (told["told_by"], read["told_by"]) == ("agent", "maps")
+    assert [row["name"] for row in read["pods"]] == [pod.name]
+    assert set(read["pods"][0]) == set(told["pods"][0])
 
 
 def test_a_pod_that_the_mesh_would_refuse_gets_no_traffic_out(lab, agent):
