@@ -40,19 +40,31 @@ static void add_rule(struct rules *rules, const struct rule *rule)
 	rules->items[rules->n++] = *rule;
 }
 
-static bool same_rule(const struct rule *a, const struct rule *b)
+static int compare_rules(const void *first, const void *second)
 {
-	return a->family == b->family && a->mark == b->mark && a->bits == b->bits &&
-	       !strcmp(a->interface, b->interface) &&
-	       (!a->bits || !memcmp(&a->dst, &b->dst, sizeof(a->dst)));
+	const struct rule *a = first, *b = second;
+	int name = strcmp(a->interface, b->interface);
+
+	if (a->family != b->family)
+		return a->family - b->family;
+	if (a->mark != b->mark)
+		return a->mark < b->mark ? -1 : 1;
+	if (a->bits != b->bits || name)
+		return a->bits != b->bits ? a->bits - b->bits : name;
+	return a->bits ? memcmp(&a->dst, &b->dst, sizeof(a->dst)) : 0;
+}
+
+/* What has_rule() asks of: a pod may name thousands of interfaces and ranges. */
+static void sort_rules(struct rules *rules)
+{
+	if (rules->n)
+		qsort(rules->items, rules->n, sizeof(*rules->items), compare_rules);
 }
 
 static bool has_rule(const struct rules *rules, const struct rule *rule)
 {
-	for (size_t i = 0; i < rules->n; i++)
-		if (same_rule(&rules->items[i], rule))
-			return true;
-	return false;
+	return rules->n &&
+	       bsearch(rule, rules->items, rules->n, sizeof(*rule), compare_rules) != NULL;
 }
 
 /* The included ranges, or everything, for one interface. */
@@ -200,6 +212,7 @@ static int sync_in_netns(void *ctx)
 	if (!err)
 		err = netlink_dump(nl, RTM_GETRULE, sizeof(struct rtmsg), AF_INET6, keep_own,
 				   &have);
+	sort_rules(&have);
 	if (!err)
 		err = sync_rules(nl, &have, ctx);
 	free(have.items);
@@ -214,6 +227,7 @@ int delivery_sync(int netns_fd, const struct policy *policy)
 	int err;
 
 	want_rules(&want, policy);
+	sort_rules(&want);
 	err = netns_call(netns_fd, sync_in_netns, &want);
 	free(want.items);
 	return err;
