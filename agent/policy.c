@@ -152,10 +152,13 @@ static bool wanted(struct compiler *c)
 	takeover_setting(c);
 	if (!why_not && capture) {
 		c->p->sources[WEIR_SETTING_CAPTURE] = WEIR_SOURCE_WEIR_CAPTURE;
-		if (annotation_choice("weir.io/capture", capture, "on", "off", &c->forced, &error))
+		if (annotation_choice("weir.io/capture", capture, "on", "off", &c->forced,
+				      &error)) {
 			policy_mistake(c, error);
-		else if (!c->forced)
+		} else if (!c->forced) {
 			why_not = "annotation weir.io/capture is off";
+			c->p->pod.flags = WEIR_POD_CAPTURE_OFF;
+		}
 	}
 	if (!why_not) {
 		c->p->mesh = find_mesh(c);
@@ -213,12 +216,13 @@ static void captured(struct compiler *c)
 
 /*
  * Nothing of the rules stays, so that nothing suggests that they apply; but name lookups that would
- * have been captured are refused with the rest.
+ * have been captured are refused with the rest, and who wanted no capture sees what that does.
  */
 static void clear_rules(struct compiler *c, enum weir_mode mode)
 {
 	struct policy *p = c->p;
-	__u32 kept = mode == WEIR_MODE_REFUSE ? p->pod.flags & WEIR_POD_DNS : 0;
+	__u32 kept =
+		p->pod.flags & (mode == WEIR_MODE_REFUSE ? WEIR_POD_DNS : WEIR_POD_CAPTURE_OFF);
 
 	p->pod = (struct weir_pod){ .mode = mode, .rules = p->pod.rules, .flags = kept };
 	pod_addresses(c->pod, &p->pod.ip4, &p->pod.ip6);

@@ -178,7 +178,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, int family, struct 
 	}
 	if (a->question.marked && a->question.lo)
 		a->conn->flags |= WEIR_CONN_IN_PLACE; /* see steered() in lookup.bpf.c */
-	if (a->pod->mode != WEIR_MODE_OBSERVE)
+	if (stats_judged(a->pod))
 		stats_verdict(a->pod, WEIR_OUTBOUND, answer.verdict, answer.reason);
 	if (answer.verdict == WEIR_REFUSE && (a->conn->flags & WEIR_CONN_COUNTED))
 		account_failed(a->conn, WEIR_FAILED_POLICY);

@@ -265,7 +265,7 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 	if (syn.lo)
 		return 1; /* within the pod: its other end is counted, if any */
 	answer = inbound_answer(pod, cookie, &syn, by_proxy);
-	if (pod->mode != WEIR_MODE_OBSERVE)
+	if (stats_judged(pod))
 		stats_verdict(pod, inbound_direction(&syn), answer.verdict, answer.reason);
 	conn->reason = answer.reason;
 	within = syn.if_virtual && pod_has_addr(cookie, &local.addr);

@@ -82,6 +82,8 @@ enum weir_pod_flag {
 	WEIR_POD_IF_VIRTUAL = 1 << 22, /* WEIR_LIST_IF_VIRTUAL */
 	WEIR_POD_DECLARED =
 		1 << 23, /* weir.io/ annotations declare its proxy: no mesh validates it */
+	WEIR_POD_CAPTURE_OFF =
+		1 << 24, /* weir.io/capture: off is a verdict on each of its connections */
 };
 
 /* Of these: whose connection it is matters. */

@@ -27,6 +27,12 @@ static __always_inline __u64 stats_read(enum weir_counter counter)
 	return value ? *(volatile __u64 *)value : 0;
 }
 
+/* weir decides about this pod's connections; of others it only counts what they carry. */
+static __always_inline int stats_judged(const struct weir_pod *pod)
+{
+	return pod->mode != WEIR_MODE_OBSERVE || (pod->flags & WEIR_POD_CAPTURE_OFF);
+}
+
 static __always_inline void stats_verdict(const struct weir_pod *pod, enum weir_direction direction,
 					  enum weir_verdict verdict, enum weir_reason reason)
 {

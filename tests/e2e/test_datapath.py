@@ -399,6 +399,25 @@ def test_what_a_pod_wants_while_its_proxy_is_absent(node, peer, before, down):
     assert reached(pod, peer) == [OUTBOUND, INBOUND]
 
 
+def test_a_pod_that_wants_no_capture_sees_what_that_does(node, peer):
+    """weir.io/capture: off is a policy of weir's own: a verdict on each connection, unlike in a pod that no mesh asks for."""
+    off = node.pod("off", mesh="istio", annotations={"weir.io/capture": "off"})
+    none = node.pod("none")
+    for pod in (off, none):
+        wait_state(node, pod.write(), "not_captured").serve("[::]:8080", uid=APP)
+        if pod.mesh:
+            start_proxy(pod)
+        assert reached(pod, peer) == [443, 8080]
+        for question in (f"--to={peer.ip}:443", "--inbound=8080"):
+            answer = node.weir("explain", f"default/{pod.name}", question, "-o", "json")
+            assert (answer["verdict"], answer["reason"]) == ("direct", "not_captured")
+            assert ("annotation weir.io/capture" in answer["because"]) == (pod is off), answer
+    for direction in ("outbound", "inbound"):
+        assert total(metrics(node), "weir_verdicts_total", workload="off", direction=direction) == 1
+        assert total(metrics(node), "weir_verdicts_total", workload="off", direction=direction, verdict="direct", reason="not_captured") == 1
+    assert total(metrics(node), "weir_verdicts_total", workload="none") == 0
+
+
 # -- who is not touched ----------------------------------------------------------------------------------------------------
 
 def test_a_stranger_below_the_same_cgroup_is_untouched(node, peer):

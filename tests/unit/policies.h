@@ -105,20 +105,22 @@ static inline size_t count_ports(const struct policy *p, enum weir_list list)
 
 static inline void expect(const struct policy *p, enum policy_state state, const char *reason)
 {
+	__u32 rules = p->pod.flags & ~(__u32)WEIR_POD_CAPTURE_OFF;
+
 	if (p->state != state || strcmp(p->reason, reason))
 		fail_msg("%s: %s, not %s: %s", policy_state_name(p->state), p->reason,
 			 policy_state_name(state), reason);
 	if (state == POLICY_FAILED) /* the mesh might have taken the pod */
 		assert_int_equal(p->pod.mode,
 				 strstr(reason, "(the default applies)")
-					 ? p->pod.flags ? WEIR_MODE_CAPTURE : WEIR_MODE_OBSERVE
+					 ? rules ? WEIR_MODE_CAPTURE : WEIR_MODE_OBSERVE
 					 : WEIR_MODE_REFUSE);
 	else
 		assert_int_equal(p->pod.mode,
 				 state == POLICY_CAPTURED ? WEIR_MODE_CAPTURE : WEIR_MODE_OBSERVE);
 	if (p->pod.mode != WEIR_MODE_CAPTURE) {
 		assert_int_equal(p->n_ports + p->n_cidrs, 0);
-		assert_int_equal(p->pod.flags & ~(__u32)WEIR_POD_DNS, 0);
+		assert_int_equal(rules & ~(__u32)WEIR_POD_DNS, 0);
 	}
 }
 

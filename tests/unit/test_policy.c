@@ -247,6 +247,7 @@ static void test_declared_proxy(void **state)
 	expect_warning(outbound, "neither weir.io/proxy-uid nor weir.io/proxy-gid says who the "
 				 "proxy is: user 1337 is assumed");
 	expect(off, POLICY_NOT_CAPTURED, "annotation weir.io/capture is off");
+	assert_int_equal(off->pod.flags, WEIR_POD_CAPTURE_OFF);
 	assert_int_equal(bad->state, POLICY_FAILED);
 	assert_int_equal(bad->n_errors, 1);
 	expect_warning(meshed, "the proxy declared by annotations of weir.io is ignored: the pod "
