@@ -69,12 +69,10 @@ def verdict_of(said, seen):
 
 
 def is_counted(probe, options, said, seen):
-    """Each connect() of a captured pod; of datagrams those to port 53, where lookups are captured; inbound what a listener took or weir
-    refused. What the pod forwards passes no hook."""
-    if not options.captured:
-        return False
+    """Each connect() of a captured pod, and of one whose capture is off; of datagrams those to port 53, where lookups are captured; inbound
+    what a listener took or weir refused. What the pod forwards passes no hook."""
     if probe.kind != "tcp":
-        return probe.port == 53 and isinstance(options, IstioOptions) and options.captures_dns
+        return options.captured and probe.port == 53 and isinstance(options, IstioOptions) and options.captures_dns
     if probe.at == POD:
         return seen["errno"] != "EADDRNOTAVAIL"  # bind() has failed, nothing was connected
     if seen["errno"]:
@@ -87,7 +85,7 @@ def tally(options, answers, outcomes):
     counted = collections.Counter()
     for probe, said in answers.items():
         if is_counted(probe, options, said, outcomes[probe]):
-            direction = "outbound" if probe.at == POD or is_by_virtual(probe, options) else "inbound"
+            direction = "outbound" if probe.at == POD or (options.captured and is_by_virtual(probe, options)) else "inbound"
             counted[direction, verdict_of(said, outcomes[probe]), said["reason"]] += 1
     return counted
 
