@@ -110,6 +110,18 @@ static bool set(struct istio_value *v, const char *text, enum weir_source source
 	return true;
 }
 
+/* NULL as well when its value is not to be known; that is noted. */
+static const char *variable(struct istio_value *v, const struct pod_container *c, const char *name)
+{
+	const char *value = pod_env(c, name);
+
+	if (!value && pairs_get(&c->env_elsewhere, name)) {
+		v->unknown = name;
+		v->unknown_in = c->name;
+	}
+	return value;
+}
+
 /* What istio-iptables is told in this container. */
 static bool from_container(struct istio_value *v, const struct input *in,
 			   const struct pod_container *c, bool validation)
@@ -123,7 +135,8 @@ static bool from_container(struct istio_value *v, const struct input *in,
 	if (text)
 		return set(v, text, args, "argument --%s of container %s", in->option, c->name);
 	for (size_t i = 0; i < ARRAY_SIZE(in->env) && in->env[i]; i++)
-		if (set(v, pod_env(c, in->env[i]), env, "%s of container %s", in->env[i], c->name))
+		if (set(v, variable(v, c, in->env[i]), env, "%s of container %s", in->env[i],
+			c->name))
 			return true;
 	return false;
 }
@@ -144,8 +157,8 @@ static bool from_proxy(struct istio_value *v, const struct input *in,
 		       const struct pod_container *proxy)
 {
 	return proxy && in->proxy_env &&
-	       set(v, pod_env(proxy, in->proxy_env), WEIR_SOURCE_ISTIO_ENV, "%s of container %s",
-		   in->proxy_env, proxy->name);
+	       set(v, variable(v, proxy, in->proxy_env), WEIR_SOURCE_ISTIO_ENV,
+		   "%s of container %s", in->proxy_env, proxy->name);
 }
 
 static bool from_config(struct istio_value *v, const struct input *in,

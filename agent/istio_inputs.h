@@ -48,6 +48,9 @@ struct istio_value {
 	const char *annotation; /* its key, when it is one */
 	/* "annotation 'KEY'", "argument -o of container istio-init", ... for people */
 	char where[128];
+	/* A variable that says it, NULL for none, and its container: the value is not in the object
+	 */
+	const char *unknown, *unknown_in;
 };
 
 struct istio_inputs {

@@ -20,7 +20,10 @@ static const struct keep container_port[] = {
 	{ .key = "name" }, { .key = "containerPort" }, { .key = "protocol" }, END
 };
 
-static const struct keep env[] = { { .key = "name" }, { .key = "value" }, END };
+static const struct keep nothing[] = { END };
+static const struct keep env[] = {
+	{ .key = "name" }, { .key = "value" }, { .key = "valueFrom", .below = nothing }, END
+};
 
 static const struct keep container[] = { { .key = "name" },
 					 { .key = "args" },

@@ -246,11 +246,12 @@ static int parse_args(struct pod_container *c, const json_t *o, const char *path
 static int parse_env(void *ctx, const json_t *item, const char *path, char **ret_error)
 {
 	struct pod_container *c = ctx;
+	struct pod_pairs *env = field(item, "valueFrom") ? &c->env_elsewhere : &c->env;
 	struct pod_pair *pair;
 	int r;
 
-	list_append(c->env.items, c->env.n, (struct pod_pair){ 0 });
-	pair = &c->env.items[c->env.n - 1];
+	list_append(env->items, env->n, (struct pod_pair){ 0 });
+	pair = &env->items[env->n - 1];
 	r = field_string(item, path, "name", &pair->key, ret_error);
 	if (!r && !pair->key)
 		r = fail(ret_error, "%s.name is missing", path);
@@ -425,6 +426,7 @@ static void containers_free(struct pod_containers *containers)
 		for (size_t j = 0; j < c->n_ports; j++)
 			free(c->ports[j].name);
 		pairs_free(&c->env);
+		pairs_free(&c->env_elsewhere);
 		free(c->args);
 		free(c->ports);
 		free(c->name);

@@ -19,7 +19,7 @@
 /* A label, an annotation or an environment variable. */
 struct pod_pair {
 	char *key;
-	char *value; /* never NULL; "" for an environment variable with valueFrom */
+	char *value; /* never NULL */
 };
 
 struct pod_pairs {
@@ -38,6 +38,7 @@ struct pod_container {
 	char **args;
 	size_t n_args;
 	struct pod_pairs env;
+	struct pod_pairs env_elsewhere; /* with valueFrom: their values, here "", are not known */
 	struct pod_port *ports;
 	size_t n_ports;
 	int64_t run_as_user; /* -1: absent */

@@ -419,6 +419,12 @@ static void compile(struct compiler *c, const struct istio_inputs *inputs)
 	struct weir_pod *pod = &c->p->pod;
 
 	pod->rules = WEIR_RULES_ISTIO;
+	for (size_t i = 0; i < ISTIO_INPUT_MAX; i++)
+		if (v[i].unknown)
+			policy_warn(c,
+				    "%s of container %s is ignored: its value is not in the pod's "
+				    "object (valueFrom)",
+				    v[i].unknown, v[i].unknown_in);
 	if (istio_mode(c, &v[ISTIO_MODE_NAME]) == ISTIO_NONE && !c->forced) {
 		policy_set_state(c, POLICY_NOT_CAPTURED, "annotation " ISTIO_MODE " is NONE");
 		return;

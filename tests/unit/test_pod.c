@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pods as kubectl prints them, and all that is not one. Inline JSON has ' for ". */
+#include "agent/object.h"
 #include "agent/pod.h"
 #include "base/buf.h"
 
@@ -108,7 +109,8 @@ static void test_lookups(void **state)
 	assert_null(pod_label(pod, "none"));
 	assert_null(pod_container(pod, "none"));
 	assert_string_equal(pod_env(proxy, "A"), "2");
-	assert_string_equal(pod_env(proxy, "B"), "");
+	assert_null(pod_env(proxy, "B")); /* its value is elsewhere */
+	assert_non_null(pairs_get(&proxy->env_elsewhere, "B"));
 	assert_null(pod_env(proxy, "C"));
 	assert_int_equal(proxy->n_args, 2);
 	assert_int_equal(proxy->run_as_user, 1337);

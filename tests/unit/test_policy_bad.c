@@ -347,13 +347,36 @@ static void test_contradictions(void **state)
 	assert_int_equal(envs->sources[WEIR_SETTING_DNS], WEIR_SOURCE_ISTIO_ENV);
 }
 
+/* A value that a ConfigMap or a field holds is not known: the default applies, and that is told. */
+static void test_values_from_elsewhere(void **state)
+{
+	static const char *const names[] = { "ISTIO_META_DNS_CAPTURE",
+					     "ISTIO_OUTBOUND_OWNER_GROUPS",
+					     "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_free_ char *text = xasprintf(
+			"{'metadata':{'namespace':'a','name':'b','annotations':{" ISTIO_ANNOTATION
+			"}},'spec':{'containers':[{'name':'istio-proxy','env':[{'name':'%s',"
+			"'valueFrom':{'fieldRef':{}}}]}]}," V4 "}",
+			names[i]);
+		const struct bad expected = { names[i], "(elsewhere)", WARNED,
+					      "of container istio-proxy is ignored" };
+		_cleanup_policy_ struct policy *p = compile(text);
+
+		check(p, &expected);
+		assert_false(p->pod.flags & (WEIR_POD_GROUPS_INCLUDE | WEIR_POD_DNS));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_istio_values),   cmocka_unit_test(test_variables),
 		cmocka_unit_test(test_arguments),      cmocka_unit_test(test_linkerd_arguments),
 		cmocka_unit_test(test_linkerd_values), cmocka_unit_test(test_huge_lists),
-		cmocka_unit_test(test_contradictions),
+		cmocka_unit_test(test_contradictions), cmocka_unit_test(test_values_from_elsewhere),
 	};
 
 	return cmocka_run_group_tests_name("policy_bad", tests, NULL, NULL);
