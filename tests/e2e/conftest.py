@@ -17,6 +17,10 @@ LOG_TAIL = 4000  # characters of each log in a report
 LABS = pytest.StashKey()
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: runs while no other test does")
+
+
 def pytest_collection_modifyitems(items):
     """All of these make network namespaces and cgroups."""
     if os.geteuid() == 0:

@@ -171,6 +171,7 @@ def test_explain_knows_the_interfaces(node):
     plug(node, pod, "net1", "192.168.70", "fd70")
     plug(node, pod, "tap0", "10.0.3", "fd10:3")
     eventually(node, pod, "192.168.70.2:80", 80)
+    wait_until(lambda: explain(node, pod, "--to=10.96.0.1:80", "--interface=tap0")["reason"] != "forwarded", "tap0 to be known", 10)
     answer = explain(node, pod, "--to=192.168.70.2:80", "--uid=1000")
     assert (answer["verdict"], answer["reason"]) == ("direct", "interface_excluded") and EXCLUDE in answer["because"]
     assert explain(node, pod, "--to=192.168.71.2:80", "--uid=1000")["verdict"] == "redirect"

@@ -11,6 +11,8 @@ from lab import Lab, LabError, net
 from lab.command import run, wait_until
 from support import cookies_in, entries, known
 
+pytestmark = pytest.mark.alone  # agents are told of every network namespace that is made, of other tests' too
+
 REST = 12  # seconds: longer than any interval at which the agent was ever woken without reason
 
 NAMESPACES = pathlib.Path("/run/netns")
