@@ -20,7 +20,7 @@
  * A pod file that is replaced may be absent for a moment, and an agent that forgot its pod in that
  * moment would let its traffic through.
  */
-#define MISSING_MS 1000
+#define MISSING_MS 2000
 /*
  * A pod file may come before its network namespace, and that may come without an event; one that
  * has gone from sight may still be in use. Looked for less often the longer that lasts.

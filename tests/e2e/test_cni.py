@@ -241,9 +241,9 @@ def test_without_a_memory_every_pod_starts(tmp_path, state):
 def test_a_plugin_that_was_left_behind_gives_up(tmp_path):
     """Uninstalled by force: the binary, its entry and its memory are there, the agent is gone for good."""
     node = Node(tmp_path)
-    assert node.add(agentAwaySeconds=2)[0] == 1
-    deadline = time.monotonic() + 20
-    while not starts(node.add(agentAwaySeconds=2)):
+    assert node.add(agentAwaySeconds=5)[0] == 1
+    deadline = time.monotonic() + 30
+    while not starts(node.add(agentAwaySeconds=5)):
         assert time.monotonic() < deadline
     assert node.add(agentAwaySeconds=0)[0] == 1  # who wants it holds them up for ever
     assert starts(node.add(agentAway="allow"))
