@@ -22,9 +22,8 @@
 #define IPV4_HEADER 20 /* without options */
 #define IPV6_HEADER 40
 #define UDP_HEADER  8
-#define SKB_GSO_UDP_L4                                                            \
-	(1 << 17) /* many datagrams; SKB_GSO_UDP is one, to be cut into fragments \
-		   */
+/* Many datagrams in one skb; SKB_GSO_UDP is one, to be cut into fragments. */
+#define SKB_GSO_UDP_L4	(1 << 17)
 #define IPV4_SOURCE	12
 #define IPV6_SOURCE	8
 #define IPV6_NEXTHEADER 6

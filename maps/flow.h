@@ -33,9 +33,8 @@ struct weir_name {
 };
 
 /*
- * Value of weir_traits; key: __u32 id, of a workload. The map is there only while --metrics.istio
- * or
- * --metrics.pod-label ask for it; a workload without an entry has none of this. No hook reads it.
+ * Value of weir_traits; key: __u32 id, of a workload. The map is there only with --metrics.istio or
+ * --metrics.pod-label; a workload without an entry has none of this. No hook reads it.
  */
 struct weir_traits {
 	char pod[256]; /* --metrics.pod-label: the id is that of one pod; "": of all of them */
