@@ -17,6 +17,7 @@
 #include "bpf/lib/pod.bpf.h"
 #include "maps/asked.h"
 #include "maps/decide.h"
+#include "maps/leg.h"
 
 #define PASS	    1
 #define IPV4_HEADER 20 /* without options */
@@ -184,15 +185,17 @@ static __always_inline int by_proxy(const struct weir_udp_sock *known, const str
 			       .gid = known->gid,
 			       .known = !!(known->flags & WEIR_UDP_OWNED) };
 
-	return pod_is_proxy(pod, &owner);
+	return pod_is_proxy(pod, known->netns_cookie, &owner);
 }
 
 static __always_inline void choose_own(struct weir_flow_key *flow, const struct datagrams *d,
-				       int inbound, int proxy)
+				       struct weir_leg leg)
 {
+	int inbound = leg.direction == WEIR_INBOUND;
+
 	flow->port = account_port(inbound ? d->local.port : d->remote.port);
-	flow->direction = inbound ? WEIR_INBOUND : WEIR_OUTBOUND;
-	flow->via = !proxy ? WEIR_VIA_DIRECT : inbound ? WEIR_VIA_PROXY : WEIR_VIA_LEG_NETWORK;
+	flow->direction = leg.direction;
+	flow->via = leg.via;
 	if (weir_addr_is_multicast(&d->remote.addr)) {
 		flow->peer = WEIR_ID_SEVERAL;
 		return;
@@ -235,7 +238,7 @@ static __always_inline int choose_flow(struct weir_flow_key *flow, struct __sk_b
 	}
 	if (is_local(skb, known->netns_cookie, d))
 		return 0;
-	choose_own(flow, d, !!answers(known, sk, d, in), by_proxy(known, pod));
+	choose_own(flow, d, weir_leg_datagram(!!answers(known, sk, d, in), by_proxy(known, pod)));
 	return 1;
 }
 

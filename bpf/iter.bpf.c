@@ -56,7 +56,7 @@ static __always_inline int adopt_listener(struct sock_common *skc, const struct 
 	if (!tp || pod->mode != WEIR_MODE_CAPTURE)
 		return 0;
 	adopt_local(skc, &local);
-	if (!listener_is_proxys(pod, tp, &local))
+	if (!listener_is_proxys(pod, cookie, tp, &local))
 		return 0;
 	listener_seen(&key, WEIR_SEEN_LISTENED, BPF_NOEXIST);
 	if (!listener_is_steered_to(pod, &local))

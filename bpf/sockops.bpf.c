@@ -200,26 +200,24 @@ static __always_inline __u32 arrived_by(const struct weir_pod *pod, struct bpf_s
 	return tp ? link_arrived_by(tp) : 0;
 }
 
-/*
- * Inbound at the socket that took it from outside; what a virtual machine dials is the workload's
- * own, and outbound.
- */
+/* An inbound connection's peer is whoever came, an outbound one's whom a machine has dialled. */
 static __always_inline void choose_accepted_flow(struct weir_flow_key *flow,
-						 const struct weir_pod *pod, int machine,
+						 const struct weir_pod *pod, struct weir_leg leg,
 						 int within, const struct weir_endpoint *local,
 						 const struct weir_endpoint *remote)
 {
 	flow->workload = pod->workload;
 	flow->port = account_port(local->port);
-	flow->direction = machine ? WEIR_OUTBOUND : WEIR_INBOUND;
-	if (!machine)
+	flow->direction = leg.direction;
+	flow->via = leg.via;
+	if (leg.direction == WEIR_INBOUND) {
 		account_peer(flow, &remote->addr, 0);
-	else if (!within)
-		account_peer(flow, &local->addr, local->port);
-	else
-		flow->peer = pod->workload;
-	if (!machine)
 		flow->service = WEIR_ID_NONE;
+	} else if (within) {
+		flow->peer = pod->workload;
+	} else {
+		account_peer(flow, &local->addr, local->port);
+	}
 }
 
 /*
@@ -241,6 +239,7 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct weir_answer answer;
 	struct weir_conn *conn;
+	struct weir_leg leg;
 	struct weir_syn syn;
 	int by_proxy, within;
 
@@ -269,10 +268,10 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 		stats_verdict(pod, inbound_direction(&syn), answer.verdict, answer.reason);
 	conn->reason = answer.reason;
 	within = syn.if_virtual && pod_has_addr(cookie, &local.addr);
-	if (within && !weir_pod_local)
-		return 1; /* a virtual machine and its pod are one */
-	choose_accepted_flow(&conn->flow, pod, syn.if_virtual, within, &local, &remote);
-	conn->flow.via = answer.verdict == WEIR_REDIRECT ? WEIR_VIA_PROXY : WEIR_VIA_DIRECT;
+	leg = weir_leg_accepted(syn.if_virtual, within, answer.verdict, weir_pod_local);
+	if (!leg.counted)
+		return 1;
+	choose_accepted_flow(&conn->flow, pod, leg, within, &local, &remote);
 	conn->flags |= WEIR_CONN_COUNTED | (syn.if_virtual ? WEIR_CONN_MACHINE : 0);
 	account_opened(conn, 0);
 	return 1;
@@ -331,7 +330,7 @@ static __always_inline int on_listen(struct bpf_sock_ops *ctx)
 		return 1;
 	tp = bpf_skc_to_tcp_sock(sk);
 	local_endpoint(ctx, &local);
-	if (!tp || !listener_is_proxys(pod, tp, &local))
+	if (!tp || !listener_is_proxys(pod, key.netns_cookie, tp, &local))
 		return 1;
 	listener_seen(&key, WEIR_SEEN_LISTENED, BPF_ANY);
 	if (!listener_is_steered_to(pod, &local))

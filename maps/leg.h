@@ -41,6 +41,55 @@ WEIR_INLINE struct weir_leg weir_leg_dialled(int lo, int proxy, enum weir_verdic
 	return leg;
 }
 
+/*
+ * A socket that took a connection from outside of the pod's own processes. machine: a virtual
+ * machine in the pod dialled, whose traffic is the workload's own, and outbound; within: for an
+ * address of the pod.
+ */
+WEIR_INLINE struct weir_leg weir_leg_accepted(int machine, int within, enum weir_verdict verdict,
+					      int pod_local)
+{
+	struct weir_leg leg = { .counted = !within || (machine && pod_local),
+				.direction = machine ? WEIR_OUTBOUND : WEIR_INBOUND,
+				.via = verdict == WEIR_REDIRECT ? WEIR_VIA_PROXY
+								: WEIR_VIA_DIRECT };
+
+	return leg;
+}
+
+/*
+ * A connection that was there before weir knew its pod, which no verdict was passed on: what the
+ * proxy holds is the proxy's. Which of its sockets goes to the application cannot be told from one
+ * within the pod, so neither is counted. dialled: by this socket; else it has accepted.
+ */
+WEIR_INLINE struct weir_leg weir_leg_found(int dialled, int machine, int within, int proxy,
+					   int pod_local)
+{
+	int own = machine || (dialled && !proxy);
+	struct weir_leg leg = { .counted = !within || (own && pod_local),
+				.direction = dialled || machine ? WEIR_OUTBOUND : WEIR_INBOUND,
+				.via = !proxy	 ? WEIR_VIA_DIRECT
+				       : dialled ? WEIR_VIA_LEG_NETWORK
+						 : WEIR_VIA_PROXY };
+
+	return leg;
+}
+
+/*
+ * Datagrams that a socket moves on the network. answers: others began. No rule redirects any but
+ * lookups, which are counted as sent through the proxy where they are asked.
+ */
+WEIR_INLINE struct weir_leg weir_leg_datagram(int answers, int proxy)
+{
+	struct weir_leg leg = { .counted = 1,
+				.direction = answers ? WEIR_INBOUND : WEIR_OUTBOUND,
+				.via = !proxy	 ? WEIR_VIA_DIRECT
+				       : answers ? WEIR_VIA_PROXY
+						 : WEIR_VIA_LEG_NETWORK };
+
+	return leg;
+}
+
 /* Does it leave the pod as this socket's bytes? Not what an application sends to its proxy. */
 WEIR_INLINE int weir_leg_on_network(enum weir_direction direction, enum weir_via via)
 {

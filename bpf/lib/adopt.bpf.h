@@ -12,6 +12,7 @@
 #include "bpf/lib/endpoint.bpf.h"
 #include "bpf/lib/link.bpf.h"
 #include "bpf/lib/pod.bpf.h"
+#include "maps/leg.h"
 
 #define TCP_BPF_SOCK_OPS_CB_FLAGS 1008 /* since 6.12 */
 
@@ -43,14 +44,6 @@ static __always_inline int adopt_is_active(struct tcp_sock *tp, const struct wei
 	return p.sent == once ? 0 : local->port > remote->port;
 }
 
-/* The proxy's socket? Nobody can tell of one that no process holds any more. */
-static __always_inline int adopt_by_proxy(struct tcp_sock *tp, const struct weir_pod *pod)
-{
-	struct owner owner = owner_of(tp);
-
-	return pod_is_proxy(pod, &owner);
-}
-
 /* Has a virtual machine in the pod dialled what this socket has accepted? */
 static __always_inline int adopt_is_machines(struct tcp_sock *tp, const struct weir_pod *pod,
 					     __u64 cookie)
@@ -60,34 +53,33 @@ static __always_inline int adopt_is_machines(struct tcp_sock *tp, const struct w
 }
 
 /*
- * Chooses the flow as choose_flow() does; 0 when the connection stays within the pod. flags: who
- * dialled.
+ * Chooses the flow; 0 when the connection counts in none (maps/leg.h). flags: who dialled.
  */
 static __always_inline int adopt_flow(struct weir_flow_key *flow, struct tcp_sock *tp,
 				      const struct weir_pod *pod, __u64 cookie, __u32 flags,
 				      const struct weir_endpoint *local,
 				      const struct weir_endpoint *remote)
 {
-	int outbound = flags & (WEIR_CONN_ACTIVE | WEIR_CONN_MACHINE);
-	const struct weir_endpoint *peer = flags & WEIR_CONN_MACHINE ? local : remote;
-	int proxy = adopt_by_proxy(tp, pod);
+	struct owner owner =
+		owner_of(tp); /* of one that no process holds any more nobody can tell */
+	int dialled = !!(flags & WEIR_CONN_ACTIVE), machine = !!(flags & WEIR_CONN_MACHINE);
+	const struct weir_endpoint *peer = machine ? local : remote;
 	int within = weir_addr_is_loopback(&remote->addr) || weir_addr_is_loopback(&local->addr) ||
 		     pod_has_addr(cookie, &peer->addr);
-	int dialled_here = flags & WEIR_CONN_MACHINE || ((flags & WEIR_CONN_ACTIVE) && !proxy);
+	struct weir_leg leg = weir_leg_found(dialled, machine, within,
+					     pod_is_proxy(pod, cookie, &owner), weir_pod_local);
 
-	if (within && !(weir_pod_local && dialled_here))
+	if (!leg.counted)
 		return 0;
 	flow->workload = pod->workload;
-	flow->direction = outbound ? WEIR_OUTBOUND : WEIR_INBOUND;
-	flow->port = account_port(flags & WEIR_CONN_ACTIVE ? remote->port : local->port);
-	flow->via = !proxy		       ? WEIR_VIA_DIRECT
-		    : flags & WEIR_CONN_ACTIVE ? WEIR_VIA_LEG_NETWORK
-					       : WEIR_VIA_PROXY;
+	flow->direction = leg.direction;
+	flow->via = leg.via;
+	flow->port = account_port(dialled ? remote->port : local->port);
 	if (within)
 		flow->peer = pod->workload;
 	else
-		account_peer(flow, &peer->addr, outbound ? peer->port : 0);
-	if (!outbound)
+		account_peer(flow, &peer->addr, leg.direction == WEIR_OUTBOUND ? peer->port : 0);
+	if (leg.direction == WEIR_INBOUND)
 		flow->service = WEIR_ID_NONE;
 	return 1;
 }

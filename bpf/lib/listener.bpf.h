@@ -18,7 +18,8 @@ static __always_inline int listener_has_proxy_port(const struct weir_pod *pod, _
  * linkerd-network-validator on the outbound port of all addresses, where the proxy listens on
  * loopback, and as another user. Who answers lookups (15053) listens on loopback in Istio too.
  */
-static __always_inline int listener_is_validators(const struct weir_pod *pod, struct tcp_sock *tp,
+static __always_inline int listener_is_validators(const struct weir_pod *pod, __u64 cookie,
+						  struct tcp_sock *tp,
 						  const struct weir_endpoint *local)
 {
 	int loopback = weir_addr_is_loopback(&local->addr);
@@ -32,13 +33,15 @@ static __always_inline int listener_is_validators(const struct weir_pod *pod, st
 	if (loopback || local->port != pod->outbound_port)
 		return 0;
 	owner = owner_of(tp);
-	return owner.known && !pod_is_proxy(pod, &owner);
+	return owner.known && !pod_is_proxy(pod, cookie, &owner);
 }
 
-static __always_inline int listener_is_proxys(const struct weir_pod *pod, struct tcp_sock *tp,
+static __always_inline int listener_is_proxys(const struct weir_pod *pod, __u64 cookie,
+					      struct tcp_sock *tp,
 					      const struct weir_endpoint *local)
 {
-	return listener_has_proxy_port(pod, local->port) && !listener_is_validators(pod, tp, local);
+	return listener_has_proxy_port(pod, local->port) &&
+	       !listener_is_validators(pod, cookie, tp, local);
 }
 
 /* Is a SYN ever handed to a listener on this port? What virtual machines send is outbound. */

@@ -6,6 +6,7 @@
 #include <bpf/bpf_core_read.h>
 
 #include "bpf/kernel_types.h"
+#include "bpf/lib/policy.bpf.h"
 #include "bpf/maps.bpf.h"
 
 static __always_inline const struct weir_pod *pod_of(__u64 netns_cookie)
@@ -86,12 +87,18 @@ static __always_inline struct owner socket_owner(struct bpf_sock *sk)
 	return tp ? owner_of(tp) : nobody;
 }
 
-/* The first of each kind alone: what is not a connection's verdict needs no more. */
-static __always_inline int pod_is_proxy(const struct weir_pod *pod, const struct owner *owner)
+/* By any of its ids: an owner of a further one is the proxy like the first. */
+static __always_inline int pod_is_proxy(const struct weir_pod *pod, __u64 cookie,
+					const struct owner *owner)
 {
-	return owner->known &&
-	       (((pod->flags & WEIR_POD_PROXY_UID) && owner->uid == pod->proxy_uid) ||
-		((pod->flags & WEIR_POD_PROXY_GID) && owner->gid == pod->proxy_gid));
+	if (!owner->known)
+		return 0;
+	return ((pod->flags & WEIR_POD_PROXY_UID) && owner->uid == pod->proxy_uid) ||
+	       ((pod->flags & WEIR_POD_PROXY_GID) && owner->gid == pod->proxy_gid) ||
+	       ((pod->flags & WEIR_POD_PROXY_UIDS) &&
+		policy_has_id(pod, cookie, WEIR_LIST_PROXY_UID, owner->uid)) ||
+	       ((pod->flags & WEIR_POD_PROXY_GIDS) &&
+		policy_has_id(pod, cookie, WEIR_LIST_PROXY_GID, owner->gid));
 }
 
 #endif

@@ -3,8 +3,10 @@
 
 import pytest
 
+from books import metrics
 from lab import Lab
-from support import APP, KINDS, listener_port, plain_pod, wait_state
+from lab.agent import total
+from support import APP, KINDS, Shell, listener_port, plain_pod, wait_state
 
 UIDS, GIDS = (1337, 1338, 1339), (1337, 2337)
 SELF = "-o lo ! -d 127.0.0.1/32 -p tcp ! --dport 15008 -m owner"
@@ -29,9 +31,13 @@ WORLDS = {  # name: rule 5, the environment that makes it
 }
 
 
-def weir_pod(lab, name, env):
-    """istio-init's arguments are the only place where several ids stand; it has loaded no rules here, so capture is asked for."""
-    pod = lab.pod(name, mesh="istio", ipv6=None, annotations={"weir.io/capture": "on"})
+def new_pod(lab, name):
+    """istio-init has loaded no rules here, so capture is asked for."""
+    return lab.pod(name, mesh="istio", ipv6=None, annotations={"weir.io/capture": "on"})
+
+
+def announce(lab, pod, env):
+    """istio-init's arguments are the only place where several ids stand."""
     item = pod.object()
     args = ["istio-iptables", "-p", "15001", "-z", "15006", "-u", ",".join(map(str, UIDS)), "-g", ",".join(map(str, GIDS)), "-m", "REDIRECT",
             "-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020"]
@@ -44,12 +50,12 @@ def weir_pod(lab, name, env):
 @pytest.fixture(scope="module")
 def world():
     with Lab("owners") as lab:
-        lab.agent()
+        lab.agent("--metrics.udp")
         made = {"lab": lab, "peer": plain_pod(lab, 443)}
         for name, (groups, env) in WORLDS.items():
             for kind in KINDS:
                 if kind == "weir":
-                    pod = weir_pod(lab, f"weir-{name}", env)
+                    pod = announce(lab, new_pod(lab, f"weir-{name}"), env)
                 else:
                     pod = lab.pod(f"iptables-{name}", mesh="istio", ipv6=None)
                     lab.iptables(pod, rules(groups))
@@ -92,3 +98,19 @@ def test_explain(world, name):
             assert int(got["to"].rpartition(":")[2]) == expected(name, uid, gid, own), (uid, gid, to, got)
             if got["reason"] == "owner_group":
                 assert "ISTIO_OUTBOUND_OWNER_GROUPS" in got["because"] or "istio-init" in got["because"], got
+
+
+@pytest.mark.parametrize("uid,gid,proxy", [(UIDS[0], APP, True), (UIDS[1], APP, True), (APP, GIDS[1], True), (APP, APP, False)])
+def test_what_no_verdict_was_passed_on(world, uid, gid, proxy):
+    """A connection that was there before its pod was known, and datagrams: the proxy's by any of its ids."""
+    lab, peer = world["lab"], world["peer"]
+    pod = new_pod(lab, f"found-{uid}-{gid}")
+    with Shell(pod, uid=uid, gid=gid) as shell:
+        shell(f"s, u = tcp(), socket(AF_INET, SOCK_DGRAM); s.connect(('{peer.ip}', 443))")
+        announce(lab, pod, {})
+        shell(f"u.sendto(b'12345', ('{peer.ip}', 5000))")
+        shell("s.sendall(b'123') and None")
+        for kind, size in (("tcp", 3), ("udp", 5)):
+            for prefix, wanted in ((f"weir_{kind}", 0 if proxy else size), (f"weir_proxy_{kind}", size if proxy else 0)):
+                assert total(metrics(lab), f"{prefix}_sent_bytes_total", workload=pod.name) == wanted, prefix
+    pod.delete()

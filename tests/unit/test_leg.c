@@ -33,16 +33,21 @@ static const struct {
 	{ 1, 1, 1, NOT_COUNTED, WEIR_VIA_LEG_NETWORK, WEIR_OUTBOUND },
 };
 
+static void check_leg(struct weir_leg leg, int wanted, enum weir_direction direction)
+{
+	assert_int_equal(leg.counted, wanted != NOT_COUNTED);
+	if (!leg.counted)
+		return;
+	assert_int_equal(leg.via, wanted);
+	assert_int_equal(leg.direction, direction);
+}
+
 static void check(size_t i, int pod_local, enum weir_verdict verdict)
 {
 	int wanted = pod_local ? dialled[i].via_pod_local : dialled[i].via;
 	struct weir_leg leg = weir_leg_dialled(dialled[i].lo, dialled[i].proxy, verdict, pod_local);
 
-	assert_int_equal(leg.counted, wanted != NOT_COUNTED);
-	if (!leg.counted)
-		return;
-	assert_int_equal(leg.via, wanted);
-	assert_int_equal(leg.direction, dialled[i].direction);
+	check_leg(leg, wanted, dialled[i].direction);
 }
 
 static void test_dialled(void **state)
@@ -57,6 +62,70 @@ static void test_dialled(void **state)
 			check(i, pod_local, WEIR_DIRECT);
 			check(i, pod_local, WEIR_REFUSE);
 		}
+}
+
+static void test_accepted(void **state)
+{
+	static const struct {
+		int machine, within, redirected, via, via_pod_local;
+		enum weir_direction direction;
+	} cases[] = {
+		{ 0, 0, 0, WEIR_VIA_DIRECT, WEIR_VIA_DIRECT, WEIR_INBOUND },
+		{ 0, 0, 1, WEIR_VIA_PROXY, WEIR_VIA_PROXY, WEIR_INBOUND },
+		{ 0, 1, 0, NOT_COUNTED, NOT_COUNTED, WEIR_INBOUND }, /* its other end is */
+		/* what a virtual machine dials is the workload's own */
+		{ 1, 0, 0, WEIR_VIA_DIRECT, WEIR_VIA_DIRECT, WEIR_OUTBOUND },
+		{ 1, 0, 1, WEIR_VIA_PROXY, WEIR_VIA_PROXY, WEIR_OUTBOUND },
+		{ 1, 1, 1, NOT_COUNTED, WEIR_VIA_PROXY, WEIR_OUTBOUND },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		for (int pod_local = 0; pod_local < 2; pod_local++)
+			check_leg(
+				weir_leg_accepted(cases[i].machine, cases[i].within,
+						  cases[i].redirected ? WEIR_REDIRECT : WEIR_DIRECT,
+						  pod_local),
+				pod_local ? cases[i].via_pod_local : cases[i].via,
+				cases[i].direction);
+}
+
+static void test_found(void **state)
+{
+	static const struct {
+		int dialled, machine, within, proxy, via, via_pod_local;
+		enum weir_direction direction;
+	} cases[] = {
+		{ 1, 0, 0, 0, WEIR_VIA_DIRECT, WEIR_VIA_DIRECT, WEIR_OUTBOUND },
+		{ 1, 0, 0, 1, WEIR_VIA_LEG_NETWORK, WEIR_VIA_LEG_NETWORK, WEIR_OUTBOUND },
+		{ 0, 0, 0, 0, WEIR_VIA_DIRECT, WEIR_VIA_DIRECT, WEIR_INBOUND },
+		{ 0, 0, 0, 1, WEIR_VIA_PROXY, WEIR_VIA_PROXY, WEIR_INBOUND },
+		{ 0, 1, 0, 0, WEIR_VIA_DIRECT, WEIR_VIA_DIRECT, WEIR_OUTBOUND },
+		{ 0, 1, 0, 1, WEIR_VIA_PROXY, WEIR_VIA_PROXY, WEIR_OUTBOUND },
+		/* within the pod: where it was dialled, and not by the proxy */
+		{ 1, 0, 1, 0, NOT_COUNTED, WEIR_VIA_DIRECT, WEIR_OUTBOUND },
+		{ 1, 0, 1, 1, NOT_COUNTED, NOT_COUNTED, WEIR_OUTBOUND },
+		{ 0, 0, 1, 0, NOT_COUNTED, NOT_COUNTED, WEIR_INBOUND },
+		{ 0, 0, 1, 1, NOT_COUNTED, NOT_COUNTED, WEIR_INBOUND },
+		{ 0, 1, 1, 1, NOT_COUNTED, WEIR_VIA_PROXY, WEIR_OUTBOUND },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		for (int pod_local = 0; pod_local < 2; pod_local++)
+			check_leg(weir_leg_found(cases[i].dialled, cases[i].machine,
+						 cases[i].within, cases[i].proxy, pod_local),
+				  pod_local ? cases[i].via_pod_local : cases[i].via,
+				  cases[i].direction);
+}
+
+static void test_datagram(void **state)
+{
+	(void)state;
+	check_leg(weir_leg_datagram(0, 0), WEIR_VIA_DIRECT, WEIR_OUTBOUND);
+	check_leg(weir_leg_datagram(1, 0), WEIR_VIA_DIRECT, WEIR_INBOUND);
+	check_leg(weir_leg_datagram(0, 1), WEIR_VIA_LEG_NETWORK, WEIR_OUTBOUND);
+	check_leg(weir_leg_datagram(1, 1), WEIR_VIA_PROXY, WEIR_INBOUND);
 }
 
 /* Of a connection through proxies exactly one socket in each pod is on the network. */
@@ -84,7 +153,8 @@ static void test_on_network(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_dialled),
+		cmocka_unit_test(test_dialled),	   cmocka_unit_test(test_accepted),
+		cmocka_unit_test(test_found),	   cmocka_unit_test(test_datagram),
 		cmocka_unit_test(test_on_network),
 	};
 
