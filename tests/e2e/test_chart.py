@@ -18,7 +18,7 @@ from test_kube_events import add, events_of, wrong_pod
 HELM = BUILD / "kube" / "bin" / "helm"
 CHART, VALUES = ROOT / "deploy" / "helm" / "weir", ROOT / "deploy" / "helm" / "values"
 # Each file alone, each platform with each way of watching metrics, and the oldest Kubernetes.
-PLATFORMS = ("gke", "k3s", "openshift", "linkerd-cni")
+PLATFORMS = ("gke", "k3s", "openshift", "kind", "linkerd-cni")
 OTHERS = sorted(path.stem for path in VALUES.glob("*.yaml") if path.stem not in PLATFORMS)
 COMBINATIONS = [(), *((name,) for name in (*PLATFORMS, *OTHERS)), *itertools.product(PLATFORMS, OTHERS)]
 # What the chart makes that Kubernetes itself does not know.
@@ -64,8 +64,8 @@ def test_renders_and_fits_together(combination):
         volumes = [volume["name"] for volume in spec["volumes"]]
         used = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
         assert len(volumes) == len(set(volumes)) and set(volumes) == used
-        for container in spec["containers"]:
-            assert not container["securityContext"]["privileged"]
+        assert not any(container["securityContext"]["privileged"] for container in spec["containers"])
+        for container in spec["containers"] + spec.get("initContainers", []):
             accepts(container["args"])
 
 
@@ -110,6 +110,22 @@ def test_linkerds_names():
     binding = one(items, "ClusterRoleBinding")
     assert binding["roleRef"]["name"] == "linkerd-cni" and binding["subjects"][0]["name"] == "linkerd-cni"
     assert one(items, "DaemonSet")["spec"]["template"]["metadata"]["labels"]["k8s-app"] == "linkerd-cni"
+
+
+def test_nothing_is_privileged_unless_a_bpf_file_system_is_to_be_mounted():
+    """Only so does the mount reach the node, which keeps it when the pod ends."""
+    assert "initContainers" not in one(render(()), "DaemonSet")["spec"]["template"]["spec"]
+    mounting, = one(render(("kind",)), "DaemonSet")["spec"]["template"]["spec"]["initContainers"]
+    assert mounting["securityContext"]["privileged"] and mounting["args"][0] == "mount-bpffs"
+    assert [mount["mountPropagation"] for mount in mounting["volumeMounts"]] == ["Bidirectional"]
+
+
+def test_quota_of_the_priority_class():
+    """GKE admits pods of system priority only to namespaces that have a quota of that class."""
+    items = render(("gke",))
+    scope, = one(items, "ResourceQuota")["spec"]["scopeSelector"]["matchExpressions"]
+    assert scope["values"] == [one(items, "DaemonSet")["spec"]["template"]["spec"]["priorityClassName"]]
+    assert not [item for item in render(()) if item["kind"] == "ResourceQuota"]
 
 
 def granted(items):

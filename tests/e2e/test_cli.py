@@ -82,3 +82,11 @@ def test_version_is_json_when_asked():
 def test_what_is_wrong_or_not_there_yet_is_said_in_an_error(argv):
     done = run(WEIR, *argv, check=False)
     assert done.returncode != 0 and done.stderr.strip()
+
+
+def test_mount_bpffs(tmp_path):
+    """Once: a second one, hidden below, would be another."""
+    script = f"for i in 1 2; do {WEIR} mount-bpffs --dir={tmp_path} || exit 1; done; findmnt -n -o FSTYPE {tmp_path}; {WEIR} mount-bpffs --dir={tmp_path}/no"
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.stdout.splitlines() == [f"mounted a bpf file system at {tmp_path}", f"{tmp_path} is a bpf file system already", "bpf"]
+    assert done.returncode == 1 and done.stderr == f"weir mount-bpffs: {tmp_path}/no: No such file or directory\n"

@@ -14,7 +14,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 OPTION = re.compile(r"(?<![\w.-])--([a-z][a-z0-9.-]*[a-z0-9])")
 
 # Options of helm that the pages tell of, and ones that a page says are not there yet.
-OTHERS = {"set", "reuse-values", "wait"}
+OTHERS = {"set", "reuse-values", "reset-then-reuse-values", "wait"}
 
 
 def helps(command):
