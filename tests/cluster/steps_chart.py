@@ -15,6 +15,7 @@ COMBINATIONS = {
     "without the plugin": ("cni.enabled=false",),
     "the names that linkerd check looks for": ("linkerdCni.enabled=true", "mesh=linkerd"),
     "Prometheus' operator, by pods": ("metrics.podMonitor.enabled=true", "metrics.podMonitor.labels.release=prometheus"),
+    "alerts and dashboards": ("metrics.rules.enabled=true", "metrics.rules.labels.release=prometheus", "metrics.dashboards.enabled=true"),
     "Prometheus' operator, by Services": ("metrics.serviceMonitor.enabled=true", "metrics.port=19464"),
     "GKE": ("cni.binDir=/home/kubernetes/bin", "resourceQuota.enabled=true"),
     "kind": ("mountBpffs=true",),
@@ -30,7 +31,7 @@ COMBINATIONS = {
 }
 REFUSED = ("mesh=other", "metrics.port=0", "cni.agentAway=perhaps", "image.digest=latest", "unknown=1", "cni.unknown=1", "hostPaths.run=relative")
 # Kinds that clusters without Prometheus' operator lack; the strictness is that of the chart's own objects.
-MONITOR_KINDS = (("PodMonitor", "podmonitors"), ("ServiceMonitor", "servicemonitors"))
+MONITOR_KINDS = (("PodMonitor", "podmonitors"), ("ServiceMonitor", "servicemonitors"), ("PrometheusRule", "prometheusrules"))
 
 
 def monitor_crd(kind, plural):

@@ -22,7 +22,7 @@ PLATFORMS = ("gke", "k3s", "openshift", "kind", "linkerd-cni")
 OTHERS = sorted(path.stem for path in VALUES.glob("*.yaml") if path.stem not in PLATFORMS)
 COMBINATIONS = [(), *((name,) for name in (*PLATFORMS, *OTHERS)), *itertools.product(PLATFORMS, OTHERS)]
 # What the chart makes that Kubernetes itself does not know.
-OPERATOR = ("PodMonitor", "ServiceMonitor")
+OPERATOR = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
 
 pytestmark = pytest.mark.skipif(not HELM.exists(), reason="helm is not built: scripts/kube-build helm (needs Go)")
 

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """--metrics.istio: what no proxy of Istio's reports, in Istio's terms, as Kiali and Istio's dashboards ask for it of a real Prometheus."""
 
-import json
-import subprocess
-import urllib.parse
-import urllib.request
-
 import pytest
 
 from lab import Lab
-from lab.agent import free_port, total
+from lab.agent import total
 from lab.command import run, wait_until
 from books import metrics, settled
+from prometheus import Prometheus
 from support import APP, start_proxy, wait_state
 
 NAMES = {"sent": "istio_tcp_sent_bytes_total", "received": "istio_tcp_received_bytes_total", "opened": "istio_tcp_connections_opened_total",
@@ -249,37 +245,13 @@ QUERIES = {
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory):
-    """A real one that scrapes a lab's agent every second; ask(query) -> rows."""
-    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
-    with Lab("istioprom") as lab:
-        agent = lab.agent("--metrics.istio")
-        (folder / "config.yml").write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [
-            {"job_name": "weir", "honor_labels": True, "static_configs": [{"targets": [f"127.0.0.1:{agent.port}"], "labels": {"app": "weir"}}]}]}))
-        with open(folder / "log", "wb") as log:
-            server = subprocess.Popen(["prometheus", f"--config.file={folder}/config.yml", f"--storage.tsdb.path={folder}/data",
-                                       f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
-
-        def ask(query):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': query})}", timeout=10) as answer:
-                return json.load(answer)["data"]["result"]
-
-        def is_up():
-            try:
-                return ask("up == 1")
-            except OSError:
-                return False
-
-        try:
-            wait_until(is_up, "Prometheus to have scraped", 60)
-            yield lab, ask
-        finally:
-            server.terminate()
-            server.wait()
+def asked(tmp_path_factory):
+    with Lab("istioprom") as lab, Prometheus(lab.agent("--metrics.istio"), tmp_path_factory.mktemp("prometheus")) as prometheus:
+        yield lab, prometheus.ask
 
 
-def test_what_kiali_and_the_dashboards_ask(prometheus):
-    lab, ask = prometheus
+def test_what_kiali_and_the_dashboards_ask(asked):
+    lab, ask = asked
     client, server = pod_of(lab, "asker", "shown"), pod_of(lab, "asked", "shown")
     server.serve("[::]:8080")
     service_of(lab, server, "10.96.7.5")
