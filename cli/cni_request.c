@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/json_text.h"
 
 #define INPUT_MAX	(4u << 20)
 #define TIMEOUT_SECONDS 10
@@ -77,56 +78,13 @@ bool cni_request_has_pod(const struct cni_request *r)
 
 /* -- prevResult, as it was written ---------------------------------------------------------- */
 
-/* Behind the string, object, list or other value that begins at p. The text is known to be JSON. */
-static const char *skip_value(const char *p)
-{
-	int depth = 0;
-
-	do {
-		if (*p == '"')
-			for (p++; *p != '"'; p++)
-				p += *p == '\\';
-		else if (*p == '{' || *p == '[')
-			depth++;
-		else if (*p == '}' || *p == ']')
-			depth--;
-		else if (!depth) /* a number, true, false or null */
-			return p + strcspn(p, ",}] \t\r\n");
-		p++;
-	} while (depth);
-	return p;
-}
-
-static const char *skip_space(const char *p)
-{
-	return p + strspn(p, " \t\r\n");
-}
-
-/*
- * A number beyond 64 bits or a second key of the same name would not survive a parser: the member
- * is handed on as text. The last of that name counts, as for everybody else who reads the text.
- */
 static char *raw_member(const char *object, const char *key)
 {
-	_cleanup_free_ char *quoted = xasprintf("\"%s\"", key);
-	char *found = NULL;
-	const char *p = skip_space(object);
+	struct json_span value;
 
-	for (p = skip_space(p + 1); *p == '"'; p = skip_space(p + 1)) {
-		const char *name = p, *name_end = skip_value(p), *value;
-
-		value = skip_space(skip_space(name_end) + 1);
-		p = skip_value(value);
-		if ((size_t)(name_end - name) == strlen(quoted) &&
-		    !strncmp(name, quoted, strlen(quoted))) {
-			free(found);
-			found = strndup(value, (size_t)(p - value));
-		}
-		p = skip_space(p);
-		if (*p != ',')
-			break;
-	}
-	return found;
+	if (!json_text_member(object, key, &value))
+		return NULL;
+	return strndup(value.begin, (size_t)(value.end - value.begin));
 }
 
 /* -- the configuration ---------------------------------------------------------------------- */

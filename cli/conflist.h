@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Editing a container runtime's network configuration: weir's entry goes in and out of the chain,
- * all else stays as it is, in its order, keys that nobody here knows included.
+ * Editing a container runtime's network configuration: weir's entry goes in and out of the chain.
+ * It is the text that is edited, so that all else stays as it is to the byte.
  */
 #ifndef WEIR_CLI_CONFLIST_H
 #define WEIR_CLI_CONFLIST_H
@@ -18,29 +18,37 @@ enum conflist_kind {
 	CONFLIST_META, /* multus: a plugin that calls the chain of another file */
 };
 
-/* -EINVAL with *ret_error (owned by the caller) when text is no network configuration. */
-int conflist_parse(const char *text, size_t len, json_t **ret, enum conflist_kind *ret_kind,
-		   char **ret_error);
+/* One configuration: its text, and what that says (numbers as doubles, of any size). */
+struct conflist {
+	char *text; /* terminated */
+	size_t len;
+	json_t *json;
+	enum conflist_kind kind;
+};
+
+/* Takes text, whatever it returns. -EINVAL with *ret_error (owned by the caller) when it is no
+ * network configuration. */
+int conflist_parse(char *text, size_t len, struct conflist *ret, char **ret_error);
+void conflist_free(struct conflist *c);
+
+#define _cleanup_conflist_ _cleanup_(conflist_free)
 
 /*
- * The chain with `entry` in it: where an entry of weir's stands already, else at the end. A single
- * plugin becomes a chain. 0 with *ret (a new reference) NULL when nothing is to change; -ENOTSUP
- * with *ret_error when weir-cni does not know the configuration's version.
+ * The text of the chain with `entry` in it: where an entry of weir's stands already, else at the
+ * end. A single plugin becomes a chain. 0 with *ret (the caller's) NULL when nothing is to change;
+ * -ENOTSUP with *ret_error when weir-cni does not know the configuration's version; -EBADMSG when
+ * the text cannot be edited (a key written with escapes).
  */
-int conflist_chain(const json_t *conf, enum conflist_kind kind, const json_t *entry, json_t **ret,
-		   char **ret_error);
+int conflist_chain(const struct conflist *c, const json_t *entry, char **ret, char **ret_error);
 
 /*
- * The chain without weir's entries; *ret is NULL when it has none. -ENOENT when nothing would be
- * left of it.
+ * The text without weir's entries; *ret (the caller's) is NULL when it has none. -ENOENT when
+ * nothing would be left of it, -EBADMSG as above.
  */
-int conflist_unchain(const json_t *conf, json_t **ret);
+int conflist_unchain(const struct conflist *c, char **ret);
 
-/* The plugin that conflist_chain() made a chain of; NULL when more than that is in it now.
- * Borrowed. */
-const json_t *conflist_single(const json_t *chain);
-
-/* As it is written to the file; the caller's. */
-char *conflist_text(const json_t *conf);
+/* True when the chain holds, besides weir's entry, that single plugin as it is, and nothing more.
+ */
+bool conflist_is_chain_of(const struct conflist *chain, const struct conflist *single);
 
 #endif

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -173,20 +174,54 @@ static int watch_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* The directories may be made, removed and made again. */
-static void watch_dirs(int inotify_fd, const struct install *in)
+/*
+ * The directories are watched, and may be made, removed and made again. A container sees the one
+ * that it was started with even when the node has another in its place: `stale` says so.
+ */
+struct watched {
+	int inotify_fd;
+	int moved; /* the watch of a directory that has got another name, else -1 */
+	bool stale;
+};
+
+static void watch_dir(struct watched *w, const char *path)
 {
-	make_dirs(in->conf_dir, 0755);
-	make_dirs(in->bin_dir, 0755);
-	inotify_add_watch(inotify_fd, in->conf_dir, EVENTS);
-	inotify_add_watch(inotify_fd, in->bin_dir, EVENTS);
+	struct stat st;
+	int wd;
+
+	make_dirs(path, 0755);
+	wd = inotify_add_watch(w->inotify_fd, path, EVENTS);
+	/* the same watch: by this path one still comes to the directory that was moved away */
+	if (wd >= 0 && (wd == w->moved || (stat(path, &st) == 0 && !st.st_nlink)))
+		w->stale = true;
+}
+
+static void watch_dirs(struct watched *w, const struct install *in)
+{
+	watch_dir(w, in->conf_dir);
+	watch_dir(w, in->bin_dir);
+	w->moved = -1;
+}
+
+static void read_events(struct watched *w)
+{
+	char buf[4096] __attribute__((aligned(8)));
+	ssize_t n;
+
+	while ((n = read(w->inotify_fd, buf, sizeof(buf))) > 0)
+		for (char *p = buf; p < buf + n;) {
+			const struct inotify_event *event = (const void *)p;
+
+			if (event->mask & IN_MOVE_SELF)
+				w->moved = event->wd;
+			p += sizeof(*event) + event->len;
+		}
 }
 
 /* Until something happens and a moment has passed without more of it; false at the end. */
-static bool wait_for_change(int inotify_fd, int signal_fd)
+static bool wait_for_change(struct watched *w, int signal_fd)
 {
-	char buf[4096] __attribute__((aligned(8)));
-	struct pollfd fds[] = { { .fd = inotify_fd, .events = POLLIN },
+	struct pollfd fds[] = { { .fd = w->inotify_fd, .events = POLLIN },
 				{ .fd = signal_fd, .events = POLLIN } };
 	int timeout = LOOK_MS;
 
@@ -197,8 +232,7 @@ static bool wait_for_change(int inotify_fd, int signal_fd)
 			return false;
 		if (n <= 0)
 			return true;
-		while (read(inotify_fd, buf, sizeof(buf)) > 0)
-			;
+		read_events(w);
 		timeout = SETTLE_MS;
 	}
 	return true;
@@ -240,13 +274,19 @@ static int watch(const struct input *in)
 	_cleanup_close_ int inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	_cleanup_close_ int signal_fd = watch_signals();
 	_cleanup_free_ char *last = NULL;
+	struct watched w = { .inotify_fd = inotify_fd, .moved = -1 };
 
 	if (inotify_fd < 0 || signal_fd < 0)
 		return options_fail(&in->options, "cannot watch: %s", strerror(errno));
 	do {
-		watch_dirs(inotify_fd, &in->install);
+		watch_dirs(&w, &in->install);
+		if (w.stale)
+			return options_fail(&in->options,
+					    "%s or %s has been replaced on the node and this "
+					    "container sees the old one: ends to be started again",
+					    in->install.conf_dir, in->install.bin_dir);
 		look(&in->install, &last);
-	} while (wait_for_change(inotify_fd, signal_fd));
+	} while (wait_for_change(&w, signal_fd));
 	return watch_ends(in);
 }
 

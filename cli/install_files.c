@@ -8,7 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/xattr.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -23,6 +26,8 @@
 
 /* What a single plugin's file is called while a chain stands in for it: no runtime reads that. */
 #define SAVED ".weir-saved"
+/* What is about to take a file's place. */
+#define NEW ".weir-new.tmp"
 
 static int fail(char **ret_error, int err, char *text)
 {
@@ -60,18 +65,14 @@ static void free_names(struct dirent **names, int n)
 
 struct conf {
 	char *path; /* behind symbolic links */
-	char *text;
-	size_t len;
-	mode_t mode;
-	json_t *json;
-	enum conflist_kind kind;
+	struct stat st;
+	struct conflist list;
 };
 
 static void conf_free(struct conf *c)
 {
 	free(c->path);
-	free(c->text);
-	json_decref(c->json);
+	conflist_free(&c->list);
 	*c = (struct conf){ 0 };
 }
 
@@ -81,19 +82,42 @@ static int conf_read(const char *dir, const char *name, struct conf *ret, char *
 {
 	_cleanup_free_ char *path = xasprintf("%s/%s", dir, name), *why = NULL;
 	_cleanup_conf_ struct conf c = { .path = realpath(path, NULL) };
-	struct stat st;
-	int err = c.path && stat(c.path, &st) == 0 ? 0 : -errno;
+	int err = c.path && stat(c.path, &c.st) == 0 ? 0 : -errno;
+	char *text;
+	size_t len;
 
 	if (!err)
-		err = file_read(c.path, CONF_MAX, &c.text, &c.len);
+		err = file_read(c.path, CONF_MAX, &text, &len);
 	if (err)
 		return fail(ret_error, err, xasprintf("cannot read %s: %s", path, strerror(-err)));
-	c.mode = st.st_mode & 0777;
-	err = conflist_parse(c.text, c.len, &c.json, &c.kind, &why);
+	err = conflist_parse(text, len, &c.list, &why);
+	if (!err && c.list.kind == CONFLIST_SINGLE && ends_with(name, ".conflist")) {
+		why = xstrdup("it has no plugins, and its name says that it is a list");
+		err = -EINVAL;
+	}
 	if (err)
 		return fail(ret_error, err, xasprintf("%s: %s", path, why));
 	*ret = c;
 	c = (struct conf){ 0 };
+	return 0;
+}
+
+/*
+ * A file beside `c` with its mode, its owner and its SELinux label. Where the latter two may not be
+ * given they are those of every file that this process makes.
+ */
+static int write_like(const struct conf *c, const char *path, const char *text)
+{
+	char label[256];
+	ssize_t n = getxattr(c->path, XATTR_NAME_SELINUX, label, sizeof(label));
+	int err = file_write(path, text, strlen(text), c->st.st_mode & 0777);
+
+	if (err)
+		return err;
+	if (chown(path, c->st.st_uid, c->st.st_gid) < 0)
+		log_debug("the owner of a file could not be kept", "file", path, NULL);
+	if (n > 0)
+		setxattr(path, XATTR_NAME_SELINUX, label, (size_t)n, 0);
 	return 0;
 }
 
@@ -103,9 +127,9 @@ static int conf_read(const char *dir, const char *name, struct conf *ret, char *
  */
 static int conf_replace(const struct conf *c, const char *text)
 {
-	_cleanup_free_ char *ours = xasprintf("%s.weir-new.tmp", c->path), *theirs = NULL;
+	_cleanup_free_ char *ours = xasprintf("%s" NEW, c->path), *theirs = NULL;
 	size_t len;
-	int err = file_write(ours, text, strlen(text), c->mode);
+	int err = write_like(c, ours, text);
 
 	if (err)
 		return err;
@@ -115,7 +139,7 @@ static int conf_replace(const struct conf *c, const char *text)
 		return err == -ENOENT ? -EAGAIN : err;
 	}
 	err = file_read(ours, CONF_MAX, &theirs, &len);
-	if (!err && (len != c->len || memcmp(theirs, c->text, len) != 0)) {
+	if (!err && (len != c->list.len || memcmp(theirs, c->list.text, len) != 0)) {
 		renameat2(AT_FDCWD, ours, AT_FDCWD, c->path, RENAME_EXCHANGE);
 		err = -EAGAIN;
 	}
@@ -129,19 +153,15 @@ static int conf_replace(const struct conf *c, const char *text)
 /* A chain of that name that weir did not make is somebody else's. */
 static bool is_taken(const char *path)
 {
-	_cleanup_free_ char *text = NULL, *why = NULL;
-	json_t *json = NULL, *without = NULL;
-	enum conflist_kind kind;
+	_cleanup_conflist_ struct conflist list = { 0 };
+	_cleanup_free_ char *why = NULL, *without = NULL;
+	char *text;
 	size_t len;
-	bool ours;
 
 	if (file_read(path, CONF_MAX, &text, &len))
 		return false;
-	ours = !conflist_parse(text, len, &json, &kind, &why) &&
-	       !conflist_unchain(json, &without) && without;
-	json_decref(without);
-	json_decref(json);
-	return !ours;
+	return conflist_parse(text, len, &list, &why) || conflist_unchain(&list, &without) ||
+	       !without;
 }
 
 /*
@@ -156,42 +176,24 @@ static int convert(const struct conf *c, const char *text)
 
 	*strrchr(list, '.') = '\0';
 	path = xasprintf("%s.conflist", list);
-	err = is_taken(path) ? -EEXIST : file_write(path, text, strlen(text), c->mode);
+	err = is_taken(path) ? -EEXIST : write_like(c, path, text);
 	if (!err && rename(c->path, saved) < 0)
 		err = -errno;
-	return err;
-}
-
-static int write_chain(const struct conf *c, const json_t *chain)
-{
-	_cleanup_free_ char *text = conflist_text(chain), *why = NULL;
-	enum conflist_kind kind;
-	json_t *again = NULL;
-	int err;
-
-	/* what is written is read back first: a runtime with a broken file starts no pods */
-	if (!text || conflist_parse(text, strlen(text), &again, &kind, &why) ||
-	    !json_equal(again, chain))
-		err = -EBADMSG;
-	else
-		err = c->kind == CONFLIST_SINGLE ? convert(c, text) : conf_replace(c, text);
-	json_decref(again);
 	return err;
 }
 
 /* 1 when something was changed, or is to be. */
 static int chain_one(const struct install *in, const struct conf *c, char **ret_error)
 {
-	_cleanup_free_ char *why = NULL;
-	json_t *chain = NULL;
-	int err = conflist_chain(c->json, c->kind, in->entry, &chain, &why);
+	_cleanup_free_ char *why = NULL, *text = NULL;
+	int err = conflist_chain(&c->list, in->entry, &text, &why);
 
 	if (err)
 		return fail(ret_error, err, xasprintf("%s: %s", c->path, why));
-	if (!chain)
+	if (!text)
 		return 0;
-	err = in->dry ? 0 : write_chain(c, chain);
-	json_decref(chain);
+	if (!in->dry)
+		err = c->list.kind == CONFLIST_SINGLE ? convert(c, text) : conf_replace(c, text);
 	if (err)
 		return err == -EAGAIN
 			       ? err
@@ -200,6 +202,17 @@ static int chain_one(const struct install *in, const struct conf *c, char **ret_
 	if (!in->dry)
 		log_info("weir-cni stands in the chain", "file", c->path, NULL);
 	return 1;
+}
+
+/* Not every file system tells of a name what it stands for. */
+static bool is_dir(const char *dir, const struct dirent *e)
+{
+	_cleanup_free_ char *path = xasprintf("%s/%s", dir, e->d_name);
+	struct stat st;
+
+	if (e->d_type != DT_UNKNOWN)
+		return e->d_type == DT_DIR;
+	return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 /* The file that the runtime takes; multus takes the next one in its turn. */
@@ -212,10 +225,10 @@ static int find_conf(const struct install *in, struct conf *ret, char **ret_erro
 		return conf_read(in->conf_dir, in->conf_name, ret, ret_error);
 	n = scandir(in->conf_dir, &names, is_conf, by_bytes);
 	for (int i = 0; i < n; i++) {
-		if (names[i]->d_type == DT_DIR)
+		if (is_dir(in->conf_dir, names[i]))
 			continue;
 		err = conf_read(in->conf_dir, names[i]->d_name, ret, ret_error);
-		if (err || ret->kind != CONFLIST_META)
+		if (err || ret->list.kind != CONFLIST_META)
 			break;
 		conf_free(ret);
 		err = -ENOENT;
@@ -234,7 +247,7 @@ static int install_chain(const struct install *in, char **ret_error)
 		_cleanup_conf_ struct conf c = { 0 };
 
 		err = find_conf(in, &c, ret_error);
-		if (!err && c.kind == CONFLIST_META)
+		if (!err && c.list.kind == CONFLIST_META)
 			return fail(ret_error, -EINVAL,
 				    xasprintf("%s is multus's own: name the file that it "
 					      "delegates to",
@@ -276,8 +289,35 @@ static int install_binary(const struct install *in, char **ret_error)
 	return 1;
 }
 
+/* -- everything ---------------------------------------------------------------------------------
+ */
+
+static int is_new(const struct dirent *e)
+{
+	return strstr(e->d_name, NEW) != NULL;
+}
+
+/*
+ * One installer at a time looks and writes; what one left that was killed meanwhile goes. Returns
+ * what holds the lock, or -1 where there is nothing to lock.
+ */
+static int lock_files(const struct install *in)
+{
+	int fd = open(in->conf_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), n;
+	struct dirent **names = NULL;
+
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+		return fd;
+	n = scandirat(fd, ".", &names, is_new, by_bytes);
+	for (int i = 0; i < n; i++)
+		unlinkat(fd, names[i]->d_name, 0);
+	free_names(names, n);
+	return fd;
+}
+
 int install_run(const struct install *in, char **ret_error)
 {
+	_cleanup_close_ int lock = in->dry ? -1 : lock_files(in);
 	int binary = install_binary(in, ret_error);
 	int chain = binary < 0 ? binary : install_chain(in, ret_error);
 
@@ -301,6 +341,19 @@ static char *saved_beside(const char *path, const char *extension)
 	return NULL;
 }
 
+/* Whether `saved` still says what runs: its plugin may have been changed in the chain since. */
+static bool is_current(const struct conf *chain, const char *saved)
+{
+	_cleanup_conflist_ struct conflist single = { 0 };
+	_cleanup_free_ char *why = NULL;
+	char *text;
+	size_t len;
+
+	return !file_read(saved, CONF_MAX, &text, &len) &&
+	       !conflist_parse(text, len, &single, &why) &&
+	       conflist_is_chain_of(&chain->list, &single);
+}
+
 /* True when the former file is back in its place. */
 static bool restore_single(const struct conf *c)
 {
@@ -310,7 +363,7 @@ static bool restore_single(const struct conf *c)
 
 	if (!saved)
 		return false;
-	if (!conflist_single(c->json)) { /* others have joined the chain: it stays one */
+	if (!is_current(c, saved)) { /* others have joined the chain, or changed it: it stays one */
 		unlink(saved);
 		return false;
 	}
@@ -321,20 +374,16 @@ static bool restore_single(const struct conf *c)
 static int unchain_one(const struct conf *c, char **ret_error)
 {
 	_cleanup_free_ char *text = NULL;
-	json_t *chain = NULL;
-	int err = conflist_unchain(c->json, &chain);
+	int err = conflist_unchain(&c->list, &text);
 
 	if (err == -ENOENT) /* nothing but weir, which makes no network */
 		return unlink(c->path) < 0 ? -errno : 1;
-	if (!chain)
+	if (!err && !text)
 		return 0;
-	if (restore_single(c)) {
-		json_decref(chain);
+	if (!err && restore_single(c))
 		return 1;
-	}
-	text = conflist_text(chain);
-	json_decref(chain);
-	err = text ? conf_replace(c, text) : -EBADMSG;
+	if (!err)
+		err = conf_replace(c, text);
 	if (err && err != -EAGAIN)
 		return fail(ret_error, err,
 			    xasprintf("cannot write %s: %s", c->path, strerror(-err)));
@@ -369,6 +418,7 @@ static void forget(const struct install *in)
 int install_undo(const struct install *in, char **ret_error)
 {
 	_cleanup_free_ char *binary = xasprintf("%s/" CONFLIST_PLUGIN, in->bin_dir);
+	_cleanup_close_ int lock = lock_files(in);
 	struct dirent **names = NULL;
 	int n = scandir(in->conf_dir, &names, is_conf, by_bytes), changes = 0, err = 0;
 

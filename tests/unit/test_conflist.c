@@ -13,65 +13,126 @@
 #include "cli/cni_request.h"
 #include "cli/conflist.h"
 
-static json_t *chained(const char *text, const char *entry_text)
+#define OURS "{\"type\": \"weir-cni\", \"runDir\": \"/r\"}"
+
+static struct conflist parsed(const char *text)
 {
-	json_t *entry = json_loads(entry_text, 0, NULL), *conf = NULL, *chain = NULL;
-	enum conflist_kind kind;
+	struct conflist c = { 0 };
 	char *error = NULL;
 
-	assert_int_equal(conflist_parse(text, strlen(text), &conf, &kind, &error), 0);
-	assert_int_equal(conflist_chain(conf, kind, entry, &chain, &error), 0);
-	json_decref(entry);
-	json_decref(conf);
-	return chain;
+	assert_int_equal(conflist_parse(strdup(text), strlen(text), &c, &error), 0);
+	return c;
 }
 
-static void assert_text(json_t *json, const char *expected)
+/* NULL for expected: nothing is to change. */
+static void assert_chained(const char *text, const char *expected)
 {
-	_cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
+	_cleanup_conflist_ struct conflist c = parsed(text);
+	_cleanup_free_ char *chain = NULL, *error = NULL;
+	json_t *entry = json_loads(OURS, 0, NULL);
 
-	assert_string_equal(text, expected);
-	json_decref(json);
+	assert_int_equal(conflist_chain(&c, entry, &chain, &error), 0);
+	if (expected)
+		assert_string_equal(chain, expected);
+	else
+		assert_null(chain);
+	json_decref(entry);
 }
 
-#define OURS "{\"type\":\"weir-cni\",\"runDir\":\"/r\"}"
+static void assert_unchained(const char *text, int err, const char *expected)
+{
+	_cleanup_conflist_ struct conflist c = parsed(text);
+	_cleanup_free_ char *rest = NULL;
+
+	assert_int_equal(conflist_unchain(&c, &rest), err);
+	if (expected)
+		assert_string_equal(rest, expected);
+	else
+		assert_null(rest);
+}
+
+#define HEAD "{ \"name\":\"n\",\"cniVersion\":\"1.0.0\", \"plugins\" :[ "
 
 static void test_chain(void **state)
 {
 	(void)state;
-	assert_text(chained("{\"zz\":1,\"name\":\"n\",\"cniVersion\":\"1.0.0\",\"plugins\":[{\"b\":"
-			    "null,\"type\":\"a\"}],\"aa\":[]}",
-			    OURS),
-		    "{\"zz\":1,\"name\":\"n\",\"cniVersion\":\"1.0.0\",\"plugins\":[{\"b\":null,"
-		    "\"type\":\"a\"}," OURS "],\"aa\":[]}");
-	assert_text(chained("{\"name\":\"n\",\"cniVersion\":\"0.4.0\",\"type\":\"a\"}", OURS),
-		    "{\"cniVersion\":\"0.4.0\",\"name\":\"n\",\"plugins\":[{\"name\":\"n\","
-		    "\"cniVersion\":\"0.4.0\",\"type\":\"a\"}," OURS "]}");
-	assert_null(chained("{\"name\":\"n\",\"cniVersion\":\"1.0.0\",\"plugins\":[{\"type\":\"a\"}"
-			    "," OURS "]}",
-			    OURS));
-	assert_text(chained("{\"name\":\"n\",\"cniVersion\":\"1.1.0\",\"plugins\":[{\"type\":\"a\"}"
-			    ",{\"type\":\"weir-cni\"},{\"type\":\"b\"}," OURS "]}",
-			    OURS),
-		    "{\"name\":\"n\",\"cniVersion\":\"1.1.0\",\"plugins\":[{\"type\":\"a\"}," OURS
-		    ",{\"type\":\"b\"}]}");
+	assert_chained(HEAD "{\"b\":null,\"type\":\"a\"} ],\"aa\":[1.10]}\n\n",
+		       HEAD "{\"b\":null,\"type\":\"a\"}, " OURS " ],\"aa\":[1.10]}\n\n");
+	assert_chained(HEAD "{\"type\":\"a\"},\n\t{\"type\":\"b\"}\n]}",
+		       HEAD "{\"type\":\"a\"},\n\t{\"type\":\"b\"},\n\t" OURS "\n]}");
+	assert_chained(HEAD "{\"type\":\"a\"}," OURS "]}", NULL);
+	assert_chained(HEAD "{\"type\":\"a\"},{\"type\":\"weir-cni\"},{\"type\":\"b\"}, " OURS "]}",
+		       HEAD "{\"type\":\"a\"}," OURS ",{\"type\":\"b\"}]}");
 }
 
-static void test_unchain(void **state)
+static void test_chain_of_a_single_plugin(void **state)
 {
-	json_t *conf = json_loads("{\"plugins\":[" OURS ",{\"type\":\"a\"}," OURS "]}", 0, NULL);
-	json_t *chain = NULL;
+	static const char single[] =
+		"\n{\"name\":\"n\", \"cniVersion\":\"0.4.0\",\"type\":\"a\"}\n";
+	static const char chain[] = "{\n  \"cniVersion\": \"0.4.0\",\n  \"name\": \"n\",\n"
+				    "  \"plugins\": [\n{\"name\":\"n\", \"cniVersion\":\"0.4.0\","
+				    "\"type\":\"a\"},\n" OURS "\n  ]\n}\n";
+	_cleanup_conflist_ struct conflist one = parsed(single), all = parsed(chain);
 
 	(void)state;
-	assert_int_equal(conflist_unchain(conf, &chain), 0);
-	assert_text(json_incref(chain), "{\"plugins\":[{\"type\":\"a\"}]}");
-	json_decref(conf);
-	assert_int_equal(conflist_unchain(chain, &conf), 0);
-	assert_null(conf);
-	json_decref(chain);
-	conf = json_loads("{\"plugins\":[" OURS "]}", 0, NULL);
-	assert_int_equal(conflist_unchain(conf, &chain), -ENOENT);
-	json_decref(conf);
+	assert_chained(single, chain);
+	assert_true(conflist_is_chain_of(&all, &one));
+	conflist_free(&one);
+	one = parsed("{\"name\":\"n\",\"cniVersion\":\"0.4.0\",\"type\":\"a\",\"mtu\":1}");
+	assert_false(conflist_is_chain_of(&all, &one));
+}
+
+/* What goes out of the chain leaves the very bytes that were there before. */
+static void test_unchain(void **state)
+{
+	(void)state;
+	assert_unchained(HEAD OURS ",\n {\"type\":\"a\"} ,\t" OURS " ]}", 0,
+			 HEAD "{\"type\":\"a\"} ]}");
+	assert_unchained(HEAD "{\"type\":\"a\"}]}", 0, NULL);
+	assert_unchained(HEAD OURS "]}", -ENOENT, NULL);
+	assert_unchained("{\"name\":\"n\",\"type\":\"a\"}", 0, NULL);
+}
+
+static void test_versions(void **state)
+{
+	static const struct {
+		const char *members;
+		int err;
+	} cases[] = {
+		{ "\"cniVersion\":\"0.3.1\",", 0 },
+		{ "\"cniVersion\":\"0.2.0\",", -ENOTSUP },
+		{ "", -ENOTSUP },
+		{ "\"cniVersion\":\"9.0.0\",\"cniVersions\":[\"1.0.0\",\"9.0.0\"],", 0 },
+		{ "\"cniVersions\":[\"0.2.0\",1],", -ENOTSUP },
+	};
+	json_t *entry = json_loads(OURS, 0, NULL);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *text = NULL, *chain = NULL, *error = NULL;
+		_cleanup_conflist_ struct conflist c = { 0 };
+
+		assert_true(asprintf(&text, "{%s\"name\":\"n\",\"plugins\":[{\"type\":\"a\"}]}",
+				     cases[i].members) > 0);
+		c = parsed(text);
+		assert_int_equal(conflist_chain(&c, entry, &chain, &error), cases[i].err);
+		assert_int_equal(!chain, !!cases[i].err);
+	}
+	json_decref(entry);
+}
+
+/* A parser reads such keys; the text is not edited by guesses. */
+static void test_escaped_keys(void **state)
+{
+	_cleanup_conflist_ struct conflist c = parsed(
+		"{\"name\":\"n\",\"cniVersion\":\"1.0.0\",\"plug\\u0069ns\":[{\"type\":\"a\"}]}");
+	_cleanup_free_ char *chain = NULL, *error = NULL;
+	json_t *entry = json_loads(OURS, 0, NULL);
+
+	(void)state;
+	assert_int_equal(conflist_chain(&c, entry, &chain, &error), -EBADMSG);
+	assert_null(chain);
+	json_decref(entry);
 }
 
 static void test_kinds(void **state)
@@ -89,15 +150,9 @@ static void test_kinds(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		enum conflist_kind kind;
-		char *error = NULL;
-		json_t *conf;
+		_cleanup_conflist_ struct conflist c = parsed(cases[i].text);
 
-		assert_int_equal(
-			conflist_parse(cases[i].text, strlen(cases[i].text), &conf, &kind, &error),
-			0);
-		assert_int_equal(kind, cases[i].kind);
-		json_decref(conf);
+		assert_int_equal(c.kind, cases[i].kind);
 	}
 }
 
@@ -142,8 +197,13 @@ static void test_args(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_chain), cmocka_unit_test(test_unchain),
-		cmocka_unit_test(test_kinds), cmocka_unit_test(test_half_a_request),
+		cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_chain_of_a_single_plugin),
+		cmocka_unit_test(test_unchain),
+		cmocka_unit_test(test_versions),
+		cmocka_unit_test(test_escaped_keys),
+		cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_half_a_request),
 		cmocka_unit_test(test_args),
 	};
 
