@@ -238,11 +238,19 @@ static void serve_http(void *ctx, uint32_t events)
 	loop_arm(agent->http_timer, http_timeout_ms(agent->http));
 }
 
-static int write_metrics(void *ctx, enum render_format format, struct buf *out)
+static int write_metrics(void *ctx, enum render_format format, struct buf *out,
+			 uint64_t *ret_number)
 {
 	struct agent *agent = ctx;
 
-	return exporter_write(&agent->exporter, format, out);
+	return exporter_write(&agent->exporter, format, out, ret_number);
+}
+
+static void on_delivered(void *ctx, uint64_t number, const uint8_t client[16])
+{
+	struct agent *agent = ctx;
+
+	retire_delivered(&agent->retire, number, client);
 }
 
 static bool is_ready(void *ctx, struct buf *text)
@@ -267,6 +275,7 @@ static int start_http(struct agent *agent, char **ret_error)
 					  "Diverts and gauges the traffic of this node's pods",
 				  .version = WEIR_VERSION,
 				  .metrics = write_metrics,
+				  .delivered = on_delivered,
 				  .ready = is_ready,
 				  .ctx = agent };
 	int err = http_start(&o, &agent->http, ret_error);

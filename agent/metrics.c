@@ -161,12 +161,14 @@ static const struct weir_name *served(void *ctx, uint32_t workload, uint32_t por
 	return service == WEIR_ID_NONE ? NULL : names_name(agent->names, service);
 }
 
-static void scraped(void *ctx, const struct snapshot *snapshot)
+static uint64_t scraped(void *ctx, const struct snapshot *snapshot)
 {
 	struct agent *agent = ctx;
+	uint64_t number = retire_scraped(&agent->retire, agent->loader, agent->names,
+					 agent->reconciler, snapshot);
 
-	retire_scraped(&agent->retire, agent->loader, agent->names, agent->reconciler, snapshot);
 	agent_look_after(agent); /* after the scrape has shown what it found */
+	return number;
 }
 
 void metrics_init(struct agent *agent)

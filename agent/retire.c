@@ -207,20 +207,30 @@ static void list_scraped(const struct snapshot *s, struct desired *ids)
 		add_id(ids, s->verdicts[i].key.workload);
 }
 
-/* Counts the scrapes that had the last figures of a workload that has left. */
+/* Frees a workload that has left when its last figures are where they are wanted. */
 static void judge(struct retire *r, const struct loader *l, const struct snapshot *s,
 		  uint32_t workload)
 {
 	struct retiree *one = find_retiree(r, workload);
 	struct figures f = figures_of(s, workload);
 
-	if (f.open || f.print != one->print)
+	if (f.open || one->open || f.print != one->print || !one->since) {
+		one->since = r->number;
 		one->seen = 0;
+	}
+	one->open = f.open;
 	one->print = f.print;
-	if (f.open || ++one->seen < RETIRE_SCRAPES)
+	if (f.open || one->seen < RETIRE_SCRAPES || !scrapers_have(&r->scrapers, one->since))
 		return;
 	free_workload(l, s, workload);
 	retire_soon(r);
+}
+
+void retire_delivered(struct retire *r, uint64_t number, const uint8_t client[16])
+{
+	scrapers_delivered(&r->scrapers, number, client);
+	for (size_t i = 0; i < r->n; i++)
+		r->items[i].seen += number >= r->items[i].since;
 }
 
 /* A workload that came back starts anew when it leaves again; one that is freed is forgotten. */
@@ -281,16 +291,17 @@ static void sweep_names(const struct loader *l, struct names *names, struct iden
 	names_sweep(names, RETIRE_SCRAPES, is_used, used, free_name, &freeing);
 }
 
-void retire_scraped(struct retire *r, const struct loader *l, struct names *names,
-		    const struct reconciler *reconciler, const struct snapshot *s)
+uint64_t retire_scraped(struct retire *r, const struct loader *l, struct names *names,
+			const struct reconciler *reconciler, const struct snapshot *s)
 {
 	_cleanup_desired_ struct desired present, scraped;
 	uint32_t last = WEIR_ID_NONE;
 
 	desired_init(&present, sizeof(uint32_t), 0);
 	desired_init(&scraped, sizeof(uint32_t), 0);
+	r->number++;
 	if (list_present(l, names, reconciler, &present))
-		return;
+		return r->number;
 	drop_former(r, &present, s);
 	list_scraped(s, &scraped);
 	desired_sort(&scraped);
@@ -306,6 +317,7 @@ void retire_scraped(struct retire *r, const struct loader *l, struct names *name
 		r->sweeps--;
 		sweep_names(l, names, reconciler->identity, s, &present);
 	}
+	return r->number;
 }
 
 void retire_soon(struct retire *r)

@@ -16,6 +16,7 @@ struct client {
 	int fd; /* borrowed */
 	int64_t since; /* ms: connected, answered, or done with its answer */
 	bool cut; /* shut down; its connection will go */
+	uint64_t scrape; /* that it is being given; 0: none */
 };
 
 struct clients {

@@ -337,7 +337,8 @@ void snapshot_free(struct snapshot *s)
 	*s = (struct snapshot){ 0 };
 }
 
-int exporter_write(const struct exporter_source *source, enum render_format format, struct buf *out)
+int exporter_write(const struct exporter_source *source, enum render_format format, struct buf *out,
+		   uint64_t *ret_number)
 {
 	_cleanup_snapshot_ struct snapshot s = { 0 };
 	int err;
@@ -346,8 +347,7 @@ int exporter_write(const struct exporter_source *source, enum render_format form
 	if (err)
 		return err;
 	render_snapshot(&s, format, out);
-	if (source->scraped)
-		source->scraped(source->ctx, &s);
+	*ret_number = source->scraped ? source->scraped(source->ctx, &s) : 0;
 	return 0;
 }
 

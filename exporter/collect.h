@@ -55,8 +55,8 @@ struct exporter_source {
 	 * the agent goes on. Asked if istio is there.
 	 */
 	const struct weir_name *(*served)(void *ctx, uint32_t workload, uint32_t port);
-	/* After each scrape, with what was in it. */
-	void (*scraped)(void *ctx, const struct snapshot *snapshot);
+	/* After each scrape, with what was in it; returns its number, from 1. */
+	uint64_t (*scraped)(void *ctx, const struct snapshot *snapshot);
 	void *ctx;
 
 	const struct snapshot_istio *istio; /* these outlive the scrape; NULL: not wanted */
@@ -69,8 +69,8 @@ int exporter_collect(const struct exporter_source *source, struct snapshot *ret_
 void snapshot_free(struct snapshot *s);
 
 /* collect, render, free: what http_options.metrics wants. */
-int exporter_write(const struct exporter_source *source, enum render_format format,
-		   struct buf *out);
+int exporter_write(const struct exporter_source *source, enum render_format format, struct buf *out,
+		   uint64_t *ret_number);
 
 /*
  * Counts the entries of a map that can be walked (all but sk_storage and arrays, which have as

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "exporter/clients.h"
+#include "exporter/deliveries.h"
 #include "exporter/gzip.h"
 #include "exporter/listen.h"
 #include "exporter/negotiate.h"
@@ -24,12 +25,14 @@ struct http {
 	struct http_options options;
 	struct MHD_Daemon *daemon;
 	struct clients clients;
+	struct deliveries deliveries;
 	bool watching; /* there were clients at the last run */
 	uint16_t port;
 };
 
 /* What a handler answers. */
 struct reply {
+	uint64_t number; /* of the scrape; 0: it is none */
 	unsigned int status;
 	const char *type;
 	const char *allow; /* methods, with 405 */
@@ -55,7 +58,10 @@ static void serve_metrics(struct http *h, struct MHD_Connection *connection, str
 {
 	const struct http_options *o = &h->options;
 	enum render_format format = negotiate_format(header(connection, MHD_HTTP_HEADER_ACCEPT));
-	int err = o->metrics ? o->metrics(o->ctx, format, &reply->body) : 0;
+	int err;
+
+	deliveries_settle(&h->deliveries, o->delivered, o->ctx);
+	err = o->metrics ? o->metrics(o->ctx, format, &reply->body, &reply->number) : 0;
 
 	if (!o->metrics) {
 		reply_text(reply, MHD_HTTP_NOT_FOUND, "there are no metrics here");
@@ -178,6 +184,25 @@ static void renew(struct http *h, struct MHD_Connection *connection)
 		clients_renew(&h->clients, client);
 }
 
+/* Whoever asks again has got what it was given before. */
+static void begin_request(struct http *h, struct MHD_Connection *connection)
+{
+	struct client *client = client_of(connection);
+
+	if (client)
+		deliveries_asked(&h->deliveries, client->fd, h->options.delivered, h->options.ctx);
+}
+
+/* A scrape is only seen by those who are given what it says: HEAD is not. */
+static void note_scrape(struct MHD_Connection *connection, const struct reply *reply,
+			const char *method)
+{
+	struct client *client = client_of(connection);
+
+	if (client)
+		client->scrape = strcmp(method, MHD_HTTP_METHOD_HEAD) ? reply->number : 0;
+}
+
 static enum MHD_Result send_reply(struct http *h, struct MHD_Connection *connection,
 				  struct reply *reply)
 {
@@ -225,6 +250,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 	}
 	if (!*request) {
 		*request = &known;
+		begin_request(h, connection);
 		return MHD_YES;
 	}
 	if (*upload_data_size) {
@@ -232,6 +258,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 		return MHD_YES;
 	}
 	route(h, connection, url, &reply);
+	note_scrape(connection, &reply, method);
 	return send_reply(h, connection, &reply);
 }
 
@@ -251,9 +278,15 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
 static void on_completed(void *cls, struct MHD_Connection *connection, void **request,
 			 enum MHD_RequestTerminationCode code)
 {
+	struct client *client = client_of(connection);
+	struct http *h = cls;
+
 	(void)request;
-	(void)code;
-	renew(cls, connection);
+	if (client && client->scrape && code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+		deliveries_add(&h->deliveries, client->fd, client->scrape);
+	if (client)
+		client->scrape = 0;
+	renew(h, connection);
 }
 
 static void on_log(void *cls, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
@@ -332,6 +365,7 @@ void http_stop(struct http *h)
 	if (!h)
 		return;
 	MHD_stop_daemon(h->daemon);
+	deliveries_clear(&h->deliveries);
 	free(h);
 }
 

@@ -30,8 +30,14 @@ struct http_options {
 	unsigned int connections; /* at a time, 0: 64; the one that waits longest gives way */
 	unsigned int timeout_s; /* to send a request, and again to take the answer; 0: 30 */
 
-	/* Appends the exposition to out; -errno becomes 500. NULL: 404. */
-	int (*metrics)(void *ctx, enum render_format format, struct buf *out);
+	/*
+	 * Appends the exposition to out, and says which scrape this is (from 1); -errno becomes
+	 * 500. NULL: 404.
+	 */
+	int (*metrics)(void *ctx, enum render_format format, struct buf *out, uint64_t *ret_number);
+	/* A scrape is in the hands of this client (deliveries.h). May be NULL; told before the next
+	 * call of metrics(). */
+	void (*delivered)(void *ctx, uint64_t number, const uint8_t client[16]);
 	/* Appends why (one line or more) to text; NULL: always ready. */
 	bool (*ready)(void *ctx, struct buf *text);
 	void *ctx;

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of the accounting are bounded, and what is in them lasts as long as somebody needs it."""
 
+import http.client
 import signal
+import socket
+import struct
 import threading
 
 import pytest
 
 from books import FIELDS, NOTHING, books, flow, flow_in, metrics, mirrored, pod_of, settled, wanted
 from lab import Lab
-from lab.agent import total
+from lab.agent import parse_metrics, total
 from lab.command import PROBE, wait_until
 from support import Shell, known, wait_state
 
@@ -24,8 +27,12 @@ def in_use(lab, name):
     return int(total(metrics(lab), "weir_map_entries", map=name))
 
 
+def shows(now, pod):
+    return any(("workload", pod.name) in labels and name.startswith(("weir_tcp_", "weir_verdicts")) for name, labels in now)
+
+
 def is_shown(lab, pod):
-    return any(("workload", pod.name) in labels and name.startswith(("weir_tcp_", "weir_verdicts")) for name, labels in metrics(lab))
+    return shows(metrics(lab), pod)
 
 
 def gone(lab, pod):
@@ -97,6 +104,62 @@ def test_a_replaced_pod_goes_on_counting(node):
     assert settled(node, other, "outbound", 1) == wanted(sent=5)
     assert flow(node, server, "inbound", peer_workload="replaced") == wanted(received=3000, opened=3)
     assert flow(node, server, "inbound", peer_workload="usurper") == wanted(received=5)
+
+
+# -- who has seen it -------------------------------------------------------------------------------------------------------
+
+def departed(lab, name):
+    """A workload that has counted a connection and left."""
+    server = pod_of(lab, f"{name}-server")
+    server.serve("[::]:8080")
+    client = pod_of(lab, name)
+    client.connect(f"{server.ip}:8080")
+    settled(lab, client, "outbound", 1)
+    client.delete()
+    gone(lab, client)
+    return client
+
+
+def scrape_from(lab, address, method="GET"):
+    """One scrape by a client of this address: what it was told."""
+    connection = http.client.HTTPConnection("127.0.0.1", lab.agents[-1].port, timeout=10, source_address=(address, 0))
+    try:
+        connection.request(method, "/metrics", headers={"Connection": "close"})
+        return parse_metrics(connection.getresponse().read().decode())
+    finally:
+        connection.close()
+
+
+def hang_up(lab, read, address="127.0.0.1"):
+    """A scrape whose client reads so many bytes and ends as a process does that is killed."""
+    with socket.create_connection(("127.0.0.1", lab.agents[-1].port), timeout=10, source_address=(address, 0)) as sock:
+        sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sock.recv(read)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_what_was_not_read_was_not_seen(node):
+    """Neither by HEAD nor by clients that are cut off in the middle."""
+    pod = departed(node, "unread")
+    for _ in range(6):
+        hang_up(node, 100, "127.0.0.3")
+        scrape_from(node, "127.0.0.3", "HEAD")
+    assert shows(scrape_from(node, "127.0.0.3"), pod)
+    wait_until(lambda: not is_shown(node, pod), "the series to disappear")
+
+
+def test_every_scraper_sees_the_last_figures(node):
+    """One comes often, another one seldom; a third has come once, and nobody waits for it."""
+    near, far = "127.0.0.1", "127.0.0.2"
+    for _ in range(2):
+        scrape_from(node, near)
+        scrape_from(node, far)
+    scrape_from(node, "127.0.0.4")
+    pod = departed(node, "seldom")
+    for _ in range(12):
+        assert shows(scrape_from(node, near), pod)
+    assert shows(scrape_from(node, far), pod)
+    wait_until(lambda: not shows(scrape_from(node, near), pod), "the series to disappear")
 
 
 # -- bounds ----------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/scrapers.h"
+
+#include <string.h>
+#include <time.h>
+
+static int64_t now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec;
+}
+
+/* The scraper of this address; if it is new, in a place of its own or in that of the stalest. */
+static struct scraper *find(struct scrapers *s, const uint8_t address[16])
+{
+	struct scraper *stalest = &s->items[0];
+
+	for (size_t i = 0; i < s->n; i++) {
+		if (!memcmp(s->items[i].address, address, 16))
+			return &s->items[i];
+		if (s->items[i].when_s < stalest->when_s)
+			stalest = &s->items[i];
+	}
+	if (s->n < SCRAPERS_MAX)
+		stalest = &s->items[s->n++];
+	*stalest = (struct scraper){ 0 };
+	memcpy(stalest->address, address, 16);
+	return stalest;
+}
+
+void scrapers_delivered(struct scrapers *s, uint64_t number, const uint8_t address[16])
+{
+	struct scraper *one = find(s, address);
+
+	one->times++;
+	one->when_s = now_s();
+	if (number > one->last)
+		one->last = number;
+}
+
+bool scrapers_have(const struct scrapers *s, uint64_t number)
+{
+	int64_t away = now_s() - SCRAPERS_AWAY_S;
+
+	for (size_t i = 0; i < s->n; i++)
+		if (s->items[i].times > 1 && s->items[i].when_s >= away &&
+		    s->items[i].last < number)
+			return false;
+	return true;
+}

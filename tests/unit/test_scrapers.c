@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "agent/scrapers.h"
+
+static void come(struct scrapers *s, uint8_t who, uint64_t number)
+{
+	const uint8_t address[16] = { [15] = who };
+
+	scrapers_delivered(s, number, address);
+}
+
+static void test_nobody_is_waited_for(void **state)
+{
+	struct scrapers s = { 0 };
+
+	(void)state;
+	assert_true(scrapers_have(&s, 1));
+	come(&s, 1, 5);
+	assert_true(scrapers_have(&s, 6)); /* it came once */
+}
+
+static void test_two_that_come_again(void **state)
+{
+	struct scrapers s = { 0 };
+
+	(void)state;
+	come(&s, 1, 1);
+	come(&s, 2, 2);
+	come(&s, 1, 3);
+	come(&s, 2, 4);
+	for (uint64_t n = 5; n < 20; n++)
+		come(&s, 1, n);
+	assert_true(scrapers_have(&s, 4));
+	assert_false(scrapers_have(&s, 5)); /* the other one has not got it */
+	come(&s, 2, 5);
+	assert_true(scrapers_have(&s, 5));
+	come(&s, 2, 3); /* one that was under way for long */
+	assert_true(scrapers_have(&s, 5));
+}
+
+static void test_one_that_has_gone_away(void **state)
+{
+	struct scrapers s = { 0 };
+
+	(void)state;
+	come(&s, 1, 1);
+	come(&s, 1, 2);
+	assert_false(scrapers_have(&s, 3));
+	s.items[0].when_s -= SCRAPERS_AWAY_S + 1;
+	assert_true(scrapers_have(&s, 3));
+}
+
+static void test_more_than_there_is_room_for(void **state)
+{
+	struct scrapers s = { 0 };
+
+	(void)state;
+	for (uint8_t who = 1; who <= 200; who++) {
+		come(&s, who, who);
+		come(&s, who, who);
+		s.items[s.n - 1].when_s -= 200 - who;
+	}
+	assert_int_equal(s.n, SCRAPERS_MAX);
+	come(&s, 200, 300);
+	assert_int_equal(s.n, SCRAPERS_MAX);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nobody_is_waited_for),
+		cmocka_unit_test(test_two_that_come_again),
+		cmocka_unit_test(test_one_that_has_gone_away),
+		cmocka_unit_test(test_more_than_there_is_room_for),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
