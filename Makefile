@@ -30,7 +30,7 @@ ALL_CFLAGS = -std=gnu11 $(WARN) -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -I. 
 # Kernel headers of the machine that is built for: <asm/types.h> differs.
 BPF_SYSINCLUDE ?= /usr/include/$(shell $(CC) -dumpmachine)
 BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -I. -I$(BPF_SYSINCLUDE)
-LIBS    := -lncursesw -ltinfo -lbpf -lelf -lz -ljansson -lmicrohttpd -lcurl -lyajl -lyaml -lmnl
+LIBS    := -lncursesw -ltinfo -lbpf -lelf -lz -ljansson -lmicrohttpd -lgnutls -lcrypt -lcurl -lyajl -lyaml -lmnl
 
 # Everything that attaches to kubepods and lives once, what is loaded once for each pod, and what a
 # command loads that lists connections.

@@ -11,12 +11,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct tls;
+
 struct client {
 	struct client *prev, *next;
 	int fd; /* borrowed */
 	int64_t since; /* ms: connected, answered, or done with its answer */
 	bool cut; /* shut down; its connection will go */
 	uint64_t scrape; /* that it is being given; 0: none */
+	struct tls *tls; /* held while the connection lives; NULL: in plain */
 };
 
 struct clients {

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "exporter/access.h"
 #include "exporter/clients.h"
 #include "exporter/deliveries.h"
 #include "exporter/gzip.h"
@@ -24,6 +25,7 @@
 struct http {
 	struct http_options options;
 	struct MHD_Daemon *daemon;
+	struct access *access;
 	struct clients clients;
 	struct deliveries deliveries;
 	bool watching; /* there were clients at the last run */
@@ -36,6 +38,7 @@ struct reply {
 	unsigned int status;
 	const char *type;
 	const char *allow; /* methods, with 405 */
+	bool asks; /* for a name and a password, with 401 */
 	bool varies; /* by the request's Accept and Accept-Encoding */
 	bool gzip;
 	struct buf body;
@@ -168,6 +171,35 @@ static void route(struct http *h, struct MHD_Connection *connection, const char 
 	reply_text(reply, MHD_HTTP_NOT_FOUND, "not found");
 }
 
+/* Whether it is alive may be asked by anybody: who asks that has no password. */
+static bool is_open(const char *path)
+{
+	return !strcmp(path, "/healthz") || !strcmp(path, "/readyz");
+}
+
+/* Answers itself when the client may not ask for this. */
+static bool may_ask(struct http *h, struct MHD_Connection *connection, const char *path,
+		    struct reply *reply)
+{
+	enum access_verdict verdict = ACCESS_GRANTED;
+	char *name, *password = NULL;
+
+	if (is_open(path))
+		return true;
+	name = MHD_basic_auth_get_username_password(connection, &password);
+	verdict = access_check(h->access, name, password);
+	MHD_free(name);
+	MHD_free(password);
+	if (verdict == ACCESS_DENIED) {
+		reply->asks = true;
+		reply_text(reply, MHD_HTTP_UNAUTHORIZED, "Unauthorized");
+	} else if (verdict == ACCESS_BUSY) {
+		reply_text(reply, MHD_HTTP_SERVICE_UNAVAILABLE,
+			   "other passwords are being looked at");
+	}
+	return verdict == ACCESS_GRANTED;
+}
+
 static struct client *client_of(struct MHD_Connection *connection)
 {
 	const union MHD_ConnectionInfo *info =
@@ -217,6 +249,11 @@ static enum MHD_Result send_reply(struct http *h, struct MHD_Connection *connect
 	}
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->type);
 	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+	for (size_t i = 0; i < access_config(h->access)->n_headers; i++)
+		MHD_add_response_header(response, access_config(h->access)->headers[i].name,
+					access_config(h->access)->headers[i].value);
+	if (reply->asks)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Basic");
 	if (reply->varies)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, "Accept, Accept-Encoding");
 	if (reply->gzip)
@@ -257,9 +294,21 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 		*upload_data_size = 0;
 		return MHD_YES;
 	}
-	route(h, connection, url, &reply);
+	if (may_ask(h, connection, url, &reply))
+		route(h, connection, url, &reply);
 	note_scrape(connection, &reply, method);
 	return send_reply(h, connection, &reply);
+}
+
+/* Before its handshake each session gets what the files say now. */
+static void dress(struct http *h, struct MHD_Connection *connection, struct client *client)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+
+	access_refresh(h->access);
+	if (info && info->tls_session && access_tls(h->access))
+		client->tls = tls_dress(access_tls(h->access), info->tls_session);
 }
 
 static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
@@ -269,10 +318,13 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct http *h = cls;
 
-	if (code == MHD_CONNECTION_NOTIFY_STARTED && info)
+	if (code == MHD_CONNECTION_NOTIFY_STARTED && info) {
 		*context = clients_add(&h->clients, info->connect_fd);
-	else if (code == MHD_CONNECTION_NOTIFY_CLOSED && *context)
+		dress(h, connection, *context);
+	} else if (code == MHD_CONNECTION_NOTIFY_CLOSED && *context) {
+		tls_unref(((struct client *)*context)->tls);
 		clients_remove(&h->clients, *context);
+	}
 }
 
 static void on_completed(void *cls, struct MHD_Connection *connection, void **request,
@@ -307,12 +359,6 @@ static int check_options(const struct http_options *o, char **ret_error)
 {
 	const char *path = o->telemetry_path;
 
-	if (o->config_file && o->config_file[0]) {
-		*ret_error = xasprintf("--web.config.file=%s: TLS and basic authentication are not "
-				       "there yet; leave the option out to serve without them",
-				       o->config_file);
-		return -ENOTSUP;
-	}
 	if (path[0] != '/' || strpbrk(path, "?#% ") || !strcmp(path, "/healthz") ||
 	    !strcmp(path, "/readyz")) {
 		*ret_error = xasprintf("telemetry path \"%s\" must start with \"/\", hold no blank "
@@ -325,13 +371,19 @@ static int check_options(const struct http_options *o, char **ret_error)
 
 static int start_daemon(struct http *h, int listener, char **ret_error)
 {
+	const struct web_config *config = access_config(h->access);
+	/* MHD wants a certificate of its own, which no session uses. */
+	struct MHD_OptionItem tls[] = { { MHD_OPTION_HTTPS_MEM_CERT, 0, config->cert },
+					{ MHD_OPTION_HTTPS_MEM_KEY, 0, config->key },
+					{ MHD_OPTION_END, 0, NULL } };
+
 	/* The watch over slow clients is our own (clients.h): MHD's begins anew with each byte. */
-	h->daemon =
-		MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, h,
-				 MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-				 listener, MHD_OPTION_CONNECTION_LIMIT, clients_room(&h->clients),
-				 MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
-				 MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_END);
+	h->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_USE_ERROR_LOG | (config->tls ? MHD_USE_TLS : 0), 0, NULL, NULL,
+		on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+		listener, MHD_OPTION_CONNECTION_LIMIT, clients_room(&h->clients),
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_NOTIFY_COMPLETED,
+		on_completed, h, MHD_OPTION_ARRAY, config->tls ? tls : &tls[2], MHD_OPTION_END);
 	if (h->daemon)
 		return 0;
 	*ret_error = xstrdup("the HTTP server could not be started");
@@ -340,7 +392,7 @@ static int start_daemon(struct http *h, int listener, char **ret_error)
 
 int http_start(const struct http_options *options, struct http **ret_http, char **ret_error)
 {
-	_cleanup_free_ struct http *h = xcalloc(1, sizeof(*h));
+	struct http *h = xcalloc(1, sizeof(*h));
 	int listener, err;
 
 	h->options = *options;
@@ -352,11 +404,15 @@ int http_start(const struct http_options *options, struct http **ret_http, char 
 		     options->timeout_s ? options->timeout_s : DEFAULT_TIMEOUT_S);
 	err = check_options(&h->options, ret_error);
 	if (!err)
+		err = access_open(options->config_file, &h->access, ret_error);
+	if (!err)
 		err = listen_open(options->listen_address, &listener, &h->port, ret_error);
 	if (!err)
 		err = start_daemon(h, listener, ret_error); /* takes the listener, come what may */
-	if (!err)
-		*ret_http = TAKE_PTR(h);
+	if (err)
+		http_stop(h);
+	else
+		*ret_http = h;
 	return err;
 }
 
@@ -364,7 +420,9 @@ void http_stop(struct http *h)
 {
 	if (!h)
 		return;
-	MHD_stop_daemon(h->daemon);
+	if (h->daemon)
+		MHD_stop_daemon(h->daemon);
+	access_close(h->access);
 	deliveries_clear(&h->deliveries);
 	free(h);
 }

@@ -7,6 +7,8 @@
  *     /healthz                           200 as long as the loop runs
  *     /readyz                            200 or 503, with the text of http_options.ready
  *     /                                  a page with links to these
+ *
+ * A password, where there is one, is asked for all but /healthz and /readyz.
  */
 #ifndef WEIR_EXPORTER_HTTP_H
 #define WEIR_EXPORTER_HTTP_H
@@ -23,7 +25,7 @@ struct http;
 struct http_options {
 	const char *listen_address; /* ADDR:PORT, [v6]:PORT, or :PORT for all of both families */
 	const char *telemetry_path; /* NULL: /metrics */
-	const char *config_file; /* --web.config.file: must be NULL or "", else -ENOTSUP */
+	const char *config_file; /* --web.config.file (web_config.h); NULL or "": none */
 	const char *name; /* of the landing page; NULL: weir */
 	const char *description;
 	const char *version;

@@ -69,7 +69,7 @@ def test_control(package):
     fields = dict(line.split(": ", 1) for line in good("dpkg-deb", "-f", package).splitlines() if re.match(r"[A-Z][\w-]*: ", line))
     assert fields["Package"] == "weir" and fields["Architecture"] == good("dpkg", "--print-architecture").strip()
     depends = {item.split()[0] for item in fields["Depends"].split(", ")}
-    assert {"libbpf1", "libc6", "libcurl4", "libjansson4", "libmicrohttpd12", "libyajl2", "libyaml-0-2", "libmnl0"} <= depends
+    assert {"libbpf1", "libc6", "libcurl4", "libjansson4", "libmicrohttpd12", "libgnutls30", "libcrypt1", "libyajl2", "libyaml-0-2", "libmnl0"} <= depends
     assert good("dpkg-deb", "-I", package, "conffiles").split() == ["/etc/default/weir"]
     for script in ("postinst", "prerm", "postrm"):
         good("sh", "-n", "/dev/stdin", input=good("dpkg-deb", "-I", package, script))
