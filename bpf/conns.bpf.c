@@ -9,11 +9,13 @@
  * walk meets every socket that lives all the while exactly once.
  */
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/kernel_types.h"
 #include "bpf/lib/account.bpf.h"
+#include "maps/datagram.h"
 #include "maps/live.h"
 
 struct {
@@ -52,6 +54,21 @@ static __always_inline int is_connection(const struct weir_conn *conn, __u8 stat
 	return conn->since_ns && state != BPF_TCP_CLOSE && state != BPF_TCP_LISTEN;
 }
 
+/* The next row, if there is room for one. */
+static __always_inline struct weir_live *next_row(struct sock *sk)
+{
+	__u32 index = weir_met++;
+	struct weir_live *row = bpf_map_lookup_elem(&weir_rows, &index);
+
+	if (!row)
+		return 0;
+	row->socket_cookie = bpf_get_socket_cookie(sk);
+	row->netns_cookie = sk->__sk_common.skc_net.net->net_cookie;
+	row->state = sk->__sk_common.skc_state;
+	live_ends(row, &sk->__sk_common);
+	return row;
+}
+
 SEC("iter/bpf_sk_storage_map")
 int weir_list(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -60,22 +77,16 @@ int weir_list(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct weir_live *row;
 	struct payload bytes;
 	struct tcp_sock *tp;
-	__u32 index;
-	__u8 state;
 
 	if (!sk || !conn)
 		return 0;
-	state = sk->__sk_common.skc_state;
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp || !is_connection(conn, state))
+	if (!tp || !is_connection(conn, sk->__sk_common.skc_state))
 		return 0;
-	index = weir_met++;
-	row = bpf_map_lookup_elem(&weir_rows, &index);
+	row = next_row(sk);
 	if (!row)
 		return 0;
 	bytes = account_read(tp, conn->flags, 0);
-	row->socket_cookie = bpf_get_socket_cookie(sk);
-	row->netns_cookie = sk->__sk_common.skc_net.net->net_cookie;
 	row->age_ns = bpf_ktime_get_ns() - conn->since_ns;
 	row->sent = bytes.sent;
 	row->received = bytes.received;
@@ -86,8 +97,38 @@ int weir_list(struct bpf_iter__bpf_sk_storage_map *ctx)
 	row->flags = conn->flags;
 	row->reason = conn->reason;
 	row->proxy_port = conn->proxy_port;
-	row->state = state;
-	live_ends(row, &sk->__sk_common);
+	row->protocol = IPPROTO_TCP;
+	return 0;
+}
+
+/* The same over weir_udp_socks. A socket that is not connected has no peer but the last one. */
+SEC("iter/bpf_sk_storage_map")
+int weir_list_udp(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct weir_udp_sock *known = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct weir_live *row;
+
+	if (!sk || !known || !known->since_ns)
+		return 0;
+	row = next_row(sk);
+	if (!row)
+		return 0;
+	row->age_ns = bpf_ktime_get_ns() - known->since_ns;
+	row->sent = known->sent;
+	row->received = known->received;
+	row->retransmitted = 0;
+	row->srtt_us = 0;
+	row->flow = known->flow;
+	row->dialled = known->remote;
+	row->remote = known->remote;
+	row->flags =
+		WEIR_CONN_COUNTED | (known->flow.direction == WEIR_OUTBOUND ? WEIR_CONN_ACTIVE : 0);
+	row->reason = known->flow.via == WEIR_VIA_PROXY && known->flow.direction == WEIR_OUTBOUND
+			      ? WEIR_REASON_DNS
+			      : WEIR_REASON_NOT_TCP;
+	row->proxy_port = 0;
+	row->protocol = IPPROTO_UDP;
 	return 0;
 }
 

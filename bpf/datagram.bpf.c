@@ -216,16 +216,13 @@ static __always_inline int is_local(struct __sk_buff *skb, __u64 cookie, const s
 }
 
 /* 1, and the flow that these datagrams count in; 0 when they count in none. */
-static __always_inline int choose_flow(struct weir_flow_key *flow, struct __sk_buff *skb,
-				       struct bpf_sock *sk, const struct datagrams *d, int in)
+static __always_inline int choose_flow(struct weir_flow_key *flow, struct weir_udp_sock *known,
+				       struct __sk_buff *skb, struct bpf_sock *sk,
+				       struct datagrams *d, int in)
 {
-	struct weir_udp_sock alone = {}, *known;
 	struct weir_addr server;
 	const struct weir_pod *pod;
 
-	known = bpf_sk_storage_get(&weir_udp_socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!known)
-		known = &alone; /* without memory of it, each datagram is the first */
 	if (!(known->flags & WEIR_UDP_KNOWN))
 		learn(known, sk);
 	pod = pod_of(known->netns_cookie);
@@ -234,6 +231,8 @@ static __always_inline int choose_flow(struct weir_flow_key *flow, struct __sk_b
 	flow->workload = pod->workload;
 	if (is_lookup(sk, d, in, &server)) {
 		choose_lookup(flow, &server);
+		d->remote.addr = server;
+		d->remote.port = WEIR_DNS_PORT;
 		return 1;
 	}
 	if (is_local(skb, known->netns_cookie, d))
@@ -291,14 +290,30 @@ static __always_inline void remember(struct __sk_buff *skb, const struct weir_fl
 	last->datagrams = d->number;
 }
 
+/* For `weir conns`; the flow's own figures need none of it. */
+static __always_inline void note(struct weir_udp_sock *known, const struct weir_flow_key *flow,
+				 const struct datagrams *d, int in)
+{
+	if (!known->since_ns)
+		known->since_ns = bpf_ktime_get_ns();
+	known->flow = *flow;
+	known->remote = d->remote;
+	__sync_fetch_and_add(in ? &known->received : &known->sent, d->bytes);
+}
+
 static __always_inline void count(struct __sk_buff *skb, struct bpf_sock *sk, int in)
 {
+	struct weir_udp_sock alone = {}, *known;
 	struct weir_flow_key key = {};
 	struct weir_udp_flow *flow;
 	struct datagrams d = {};
 
-	if (read_datagrams(skb, in, &d) || !choose_flow(&key, skb, sk, &d, in))
+	known = bpf_sk_storage_get(&weir_udp_socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!known)
+		known = &alone; /* without memory of it, each datagram is the first */
+	if (read_datagrams(skb, in, &d) || !choose_flow(&key, known, skb, sk, &d, in))
 		return;
+	note(known, &key, &d, in);
 	flow = place(&key, d.number);
 	if (!flow)
 		return;

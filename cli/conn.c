@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/conn.h"
 
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@ static const struct {
 	[TCP_CLOSE_WAIT] = { "close_wait", "CLOSE-WAIT" },
 	[TCP_LAST_ACK] = { "last_ack", "LAST-ACK" },
 	[TCP_CLOSING] = { "closing", "CLOSING" },
+	[TCP_CLOSE] = { "unconnected", "UNCONN" }, /* of UDP; one of TCP is no connection */
 };
 
 static const char *const vias[] = {
@@ -43,6 +45,11 @@ _Static_assert(ARRAY_SIZE(reasons) == WEIR_REASON_MAX, "a name for each");
 static bool is_state(const struct conn *c)
 {
 	return c->row.state < ARRAY_SIZE(states) && states[c->row.state].name;
+}
+
+bool conn_is_udp(const struct conn *c)
+{
+	return c->row.protocol == IPPROTO_UDP;
 }
 
 bool conn_counted(const struct conn *c)
@@ -111,7 +118,8 @@ static void describe_acceptor(struct conn *c, const struct pod_entry *pod)
 	c->dialled = row->flags & WEIR_CONN_REDIRECTED ? row->dialled : row->local;
 	c->peer = row->remote;
 	c->real = row->local;
-	if (conn_counted(c) && row->flow.via == WEIR_VIA_PROXY && pod && pod->has_policy)
+	if (conn_counted(c) && row->flow.via == WEIR_VIA_PROXY && !conn_is_udp(c) && pod &&
+	    pod->has_policy)
 		c->real.port = pod->policy.inbound_port;
 }
 
@@ -138,6 +146,7 @@ void conn_describe(struct conn *ret, const struct weir_live *row, struct directo
 	*ret = (struct conn){ .row = *row };
 	describe_owner(ret, pod, d);
 	describe_peer(ret, d);
+	ret->protocol = conn_is_udp(ret) ? "udp" : "tcp";
 	if (row->flags & WEIR_CONN_ACTIVE)
 		describe_dialler(ret);
 	else if (row->flags & WEIR_CONN_MACHINE)
@@ -192,6 +201,7 @@ json_t *conn_json(const struct conn *c)
 
 	if (!json) /* a name that is not UTF-8: no name of Kubernetes' */
 		json = json_object();
+	json_object_set_new(json, "protocol", json_string(c->protocol));
 	json_object_set_new(json, "reason", json_string(c->reason));
 	json_object_set_new(json, "peer_address", addr_json(&c->peer.addr));
 	json_object_set_new(json, "peer_port", json_integer(c->peer.port));
@@ -203,7 +213,8 @@ json_t *conn_json(const struct conn *c)
 	json_object_set_new(json, "sent_bytes", json_integer((json_int_t)row->sent));
 	json_object_set_new(json, "received_bytes", json_integer((json_int_t)row->received));
 	json_object_set_new(json, "rtt_seconds", rtt_json(row->srtt_us));
-	json_object_set_new(json, "retransmitted_segments", json_integer(row->retransmitted));
+	json_object_set_new(json, "retransmitted_segments",
+			    conn_is_udp(c) ? json_null() : json_integer(row->retransmitted));
 	json_object_set_new(json, "age_seconds", json_real((double)row->age_ns / 1e9));
 	json_object_set_new(json, "socket_cookie", json_integer((json_int_t)row->socket_cookie));
 	json_object_set_new(json, "netns_cookie", json_integer((json_int_t)row->netns_cookie));

@@ -21,7 +21,9 @@ struct conn {
 	const char *service_namespace, *service; /* that was dialled */
 	const char *direction; /* outbound: the workload opened it; inbound */
 	const char *via; /* proxy, direct, network_leg, application_leg, or local: within the pod */
-	const char *state; /* established, syn_sent, ... */
+	const char *protocol; /* tcp, udp */
+	const char
+		*state; /* established, syn_sent, ...; of a UDP socket established, unconnected */
 	const char *reason;
 	struct weir_endpoint peer; /* as the workload knows the other end */
 	struct weir_endpoint dialled; /* by whoever opened it */
@@ -31,6 +33,7 @@ struct conn {
 /* The names stay the directory's: until it is refreshed or closed. */
 void conn_describe(struct conn *ret, const struct weir_live *row, struct directory *d);
 
+bool conn_is_udp(const struct conn *c);
 /* Whether metrics count it: not a connection within the pod. */
 bool conn_counted(const struct conn *c);
 

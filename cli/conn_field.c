@@ -85,6 +85,12 @@ static void format_real(struct buf *out, const struct conn *c, bool exact)
 	add_endpoint(out, &c->real);
 }
 
+static void format_protocol(struct buf *out, const struct conn *c, bool exact)
+{
+	(void)exact;
+	buf_str(out, c->protocol);
+}
+
 static void format_state(struct buf *out, const struct conn *c, bool exact)
 {
 	(void)exact;
@@ -112,7 +118,8 @@ static void format_rtt(struct buf *out, const struct conn *c, bool exact)
 static void format_retransmits(struct buf *out, const struct conn *c, bool exact)
 {
 	(void)exact;
-	buf_printf(out, "%u", c->row.retransmitted);
+	if (!conn_is_udp(c)) /* has none, as it has no round-trip time */
+		buf_printf(out, "%u", c->row.retransmitted);
 }
 
 static void format_age(struct buf *out, const struct conn *c, bool exact)
@@ -226,6 +233,11 @@ static int compare_state(const struct conn *a, const struct conn *b)
 	return strcmp(a->state, b->state);
 }
 
+static int compare_protocol(const struct conn *a, const struct conn *b)
+{
+	return strcmp(a->protocol, b->protocol);
+}
+
 static int compare_via(const struct conn *a, const struct conn *b)
 {
 	return strcmp(a->via, b->via);
@@ -246,6 +258,7 @@ const struct conn_field conn_fields[] = {
 	{ "dialled", "DIALLED", false, false, format_dialled, compare_dialled },
 	{ "real", "REAL", false, false, format_real, compare_real },
 	{ "port", NULL, false, false, NULL, compare_port },
+	{ "protocol", "PROTO", false, false, format_protocol, compare_protocol },
 	{ "state", "STATE", false, false, format_state, compare_state },
 	{ "sent", "SENT", true, false, format_sent, compare_sent },
 	{ "received", "RECV", true, false, format_received, compare_received },

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/conn_filter.h"
 
+#include <errno.h>
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@ static const struct spelling states[] = {
 	{ "fin_wait2", "fin_wait2" },	  { "fin_wait_2", "fin_wait2" },
 	{ "time_wait", "time_wait" },	  { "close_wait", "close_wait" },
 	{ "last_ack", "last_ack" },	  { "closing", "closing" },
+	{ "unconnected", "unconnected" }, { "unconn", "unconnected" },
 };
 
 static const struct spelling directions[] = {
@@ -89,25 +91,43 @@ static bool prefix_holds(const struct weir_addr *prefix, int bits, const struct 
 	return !rest || !((prefix->ip[bytes] ^ addr->ip[bytes]) >> (8 - rest));
 }
 
-/* -1 when the text is no address or prefix, else whether it holds addr. */
-static int address_matches(const char *text, const struct weir_addr *addr)
+/* 0 and the prefix; -EINVAL when the text is none, -ERANGE when it would be too long. */
+static int parse_prefix(const char *text, struct weir_addr *ret, int *ret_bits)
 {
 	char copy[INET_TEXT + 4], *slash, *end = NULL;
-	struct weir_addr prefix;
 	long bits = 128;
 
 	snprintf(copy, sizeof(copy), "%s", text);
 	slash = strchr(copy, '/');
 	if (slash)
 		*slash++ = '\0';
-	if (inet_parse(copy, prefix.ip) < 0)
-		return -1;
+	if (inet_parse(copy, ret->ip) < 0)
+		return -EINVAL;
 	if (slash) {
-		bits = strtol(slash, &end, 10) + (inet_is_v4(prefix.ip) ? 96 : 0);
-		if (end == slash || *end || bits < 0 || bits > 128)
-			return -1;
+		bits = strtol(slash, &end, 10);
+		if (end == slash || *end || bits < 0 || bits > (inet_is_v4(ret->ip) ? 32 : 128))
+			return -ERANGE;
+		bits += inet_is_v4(ret->ip) ? 96 : 0;
 	}
-	return prefix_holds(&prefix, (int)bits, addr);
+	*ret_bits = (int)bits;
+	return 0;
+}
+
+bool conn_filter_peer(const char *text)
+{
+	struct weir_addr prefix;
+	int bits;
+
+	return parse_prefix(text, &prefix, &bits) != -ERANGE;
+}
+
+/* -1 when the text is no address or prefix, else whether it holds addr. */
+static int address_matches(const char *text, const struct weir_addr *addr)
+{
+	struct weir_addr prefix;
+	int bits;
+
+	return parse_prefix(text, &prefix, &bits) < 0 ? -1 : prefix_holds(&prefix, bits, addr);
 }
 
 static bool peer_matches(const char *peer, const struct conn *c)
@@ -120,8 +140,18 @@ static bool peer_matches(const char *peer, const struct conn *c)
 	       (*c->service && name_matches(peer, c->service_namespace, c->service));
 }
 
+static bool has_state(const struct conn_filter *f, const struct conn *c)
+{
+	for (size_t i = 0; i < f->n_states; i++)
+		if (!strcmp(f->states[i], c->state))
+			return true;
+	return false;
+}
+
 bool conn_matches(const struct conn_filter *f, const struct conn *c)
 {
+	if (conn_is_udp(c) ? !f->udp : f->udp && !f->tcp)
+		return false;
 	if (!f->all && !conn_counted(c) && !(f->via && !strcmp(f->via, "local")))
 		return false;
 	if (f->namespace && fnmatch(f->namespace, c->namespace, 0))
@@ -132,7 +162,7 @@ bool conn_matches(const struct conn_filter *f, const struct conn *c)
 		return false;
 	if (f->peer && !peer_matches(f->peer, c))
 		return false;
-	if (f->state && strcmp(f->state, c->state))
+	if (f->n_states && !has_state(f, c))
 		return false;
 	if (f->direction && strcmp(f->direction, c->direction))
 		return false;

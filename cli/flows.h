@@ -5,7 +5,13 @@
 
 #include <stddef.h>
 
+#include "maps/datagram.h"
 #include "maps/flow.h"
+
+struct udp_flow_entry {
+	struct weir_flow_key key;
+	struct weir_udp_flow value;
+};
 
 struct flow_entry {
 	struct weir_flow_key key;
@@ -17,5 +23,8 @@ struct flow_entry {
  * Errors are those of maps_open("weir_flows").
  */
 int flows_read(const char *bpf_dir, struct flow_entry **ret, size_t *ret_n);
+
+/* The same of datagrams; none while nobody counts them. */
+int flows_read_udp(const char *bpf_dir, struct udp_flow_entry **ret, size_t *ret_n);
 
 #endif

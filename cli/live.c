@@ -10,14 +10,26 @@
 #include "base/buf.h"
 #include "cli/maps.h"
 #include "conns.skel.h"
+#include "maps/datagram.h"
 
 #define ROOM_FIRST 4096 /* rows; more when there are more connections */
 #define TRIES	   8 /* connections may grow in number while room is made for them */
 
+enum { TCP, UDP, KINDS };
+
+static const struct {
+	const char *map;
+	size_t value_size;
+	bool optional; /* there only while datagrams are counted */
+} kinds[KINDS] = {
+	[TCP] = { "weir_conns", sizeof(struct weir_conn), false },
+	[UDP] = { "weir_udp_socks", sizeof(struct weir_udp_sock), true },
+};
+
 struct live {
-	int conns_fd; /* weir_conns */
+	int fds[KINDS]; /* of the maps; -1: it is not there */
 	struct conns_bpf *skel;
-	struct bpf_link *link;
+	struct bpf_link *links[KINDS];
 	uint32_t room; /* rows */
 	struct weir_live *rows; /* weir_rows, mapped */
 };
@@ -36,23 +48,36 @@ static void unload(struct live *l)
 {
 	if (l->rows)
 		munmap(l->rows, rows_size(l->room));
-	bpf_link__destroy(l->link);
+	for (int i = 0; i < KINDS; i++) {
+		bpf_link__destroy(l->links[i]);
+		l->links[i] = NULL;
+	}
 	conns_bpf__destroy(l->skel);
 	l->rows = NULL;
-	l->link = NULL;
 	l->skel = NULL;
+}
+
+static int attach_one(struct live *l, int kind, const struct bpf_program *prog)
+{
+	union bpf_iter_link_info info = { .map.map_fd = (__u32)l->fds[kind] };
+	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info,
+			    .link_info_len = sizeof(info));
+
+	if (l->fds[kind] < 0)
+		return 0;
+	l->links[kind] = bpf_program__attach_iter(prog, &opts);
+	return l->links[kind] ? 0 : -errno;
 }
 
 static int attach(struct live *l)
 {
-	union bpf_iter_link_info info = { .map.map_fd = (__u32)l->conns_fd };
-	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info,
-			    .link_info_len = sizeof(info));
+	int err = attach_one(l, TCP, l->skel->progs.weir_list);
 	void *rows;
 
-	l->link = bpf_program__attach_iter(l->skel->progs.weir_list, &opts);
-	if (!l->link)
-		return -errno;
+	if (!err)
+		err = attach_one(l, UDP, l->skel->progs.weir_list_udp);
+	if (err)
+		return err;
 	rows = mmap(NULL, rows_size(l->room), PROT_READ, MAP_SHARED,
 		    bpf_map__fd(l->skel->maps.weir_rows), 0);
 	if (rows == MAP_FAILED)
@@ -83,9 +108,15 @@ int live_open(const char *bpf_dir, struct live **ret)
 	_cleanup_live_ struct live *l = xcalloc(1, sizeof(*l));
 	int err;
 
-	l->conns_fd = maps_open(bpf_dir, "weir_conns", sizeof(int), sizeof(struct weir_conn));
-	if (l->conns_fd < 0)
-		return l->conns_fd;
+	for (int i = 0; i < KINDS; i++)
+		l->fds[i] = -1;
+	for (int i = 0; i < KINDS; i++) {
+		int fd = maps_open(bpf_dir, kinds[i].map, sizeof(int), kinds[i].value_size);
+
+		if (fd < 0 && !(kinds[i].optional && fd == -ENOENT))
+			return fd;
+		l->fds[i] = fd < 0 ? -1 : fd;
+	}
 	err = load(l, ROOM_FIRST);
 	if (err)
 		return err;
@@ -98,27 +129,42 @@ void live_free(struct live *l)
 	if (!l)
 		return;
 	unload(l);
-	close_fd(&l->conns_fd);
+	for (int i = 0; i < KINDS; i++)
+		close_fd(&l->fds[i]);
 	free(l);
 }
 
-/* One walk; the file that it runs through has no text. Returns the number of connections met. */
-static int walk(struct live *l, uint32_t *ret_met)
+bool live_has_udp(const struct live *l)
 {
-	_cleanup_close_ int fd = bpf_iter_create(bpf_link__fd(l->link));
+	return l->fds[UDP] >= 0;
+}
+
+/* One walk; the file that it runs through has no text. */
+static int walk_one(const struct bpf_link *link)
+{
+	_cleanup_close_ int fd = bpf_iter_create(bpf_link__fd(link));
 	char none[64];
 	ssize_t n;
 
 	if (fd < 0)
 		return -errno;
-	l->skel->bss->weir_met = 0;
 	do
 		n = read(fd, none, sizeof(none));
 	while (n > 0 || (n < 0 && errno == EAGAIN)); /* a pause after a million elements */
-	if (n < 0)
-		return -errno;
+	return n < 0 ? -errno : 0;
+}
+
+/* All of them, one kind after the other. Returns the number of sockets met. */
+static int walk(struct live *l, uint32_t *ret_met)
+{
+	int err = 0;
+
+	l->skel->bss->weir_met = 0;
+	for (int i = 0; !err && i < KINDS; i++)
+		if (l->links[i])
+			err = walk_one(l->links[i]);
 	*ret_met = l->skel->bss->weir_met;
-	return 0;
+	return err;
 }
 
 static int by_cookie(const void *a, const void *b)

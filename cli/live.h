@@ -6,6 +6,7 @@
 #ifndef WEIR_CLI_LIVE_H
 #define WEIR_CLI_LIVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/cleanup.h"
@@ -17,7 +18,10 @@ struct live;
 int live_open(const char *bpf_dir, struct live **ret);
 void live_free(struct live *live);
 
-/* Every connection as it is now, by socket_cookie. *ret is the caller's; nothing may be NULL. */
+/* Whether datagrams are counted, so that there are UDP sockets to tell of. */
+bool live_has_udp(const struct live *live);
+/* Every connection and, while datagrams are counted, UDP socket as it is now, by socket_cookie.
+ * *ret is the caller's; nothing may be NULL. */
 int live_read(struct live *live, struct weir_live **ret, size_t *ret_n);
 
 static inline void live_cleanup(struct live **live)

@@ -22,6 +22,8 @@ static const struct argp_option table[] = {
 static enum output parse_output(const struct argp_state *state, const struct options *o,
 				const char *arg)
 {
+	if (*arg == '=') /* -o=json, as kubectl takes it */
+		arg++;
 	if (strcmp(arg, "json") == 0)
 		return OUTPUT_JSON;
 	if (strcmp(arg, "text") == 0)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/ctl.h"
 #include "cli/options.h"
 
 enum { KEY_VIEW = 0x200, KEY_SORT, KEY_FILTER };
@@ -21,13 +22,14 @@ struct top_options {
 	struct options shared;
 	struct top top;
 	bool batch;
+	bool json;
 	uint32_t iterations; /* 0: without end */
 	double delay;
 };
 
 static const struct argp_option table[] = {
 	{ "batch", 'b', NULL, 0, "plain text, one table after the other, for scripts", 1 },
-	{ "iterations", 'n', "N", 0, "end after N tables", 1 },
+	{ "iterations", 'n', "N", 0, "end after N tables (with -o json: 1)", 1 },
 	{ "delay", 'd', "SECONDS", 0, "between two of them (3)", 1 },
 	{ "view", KEY_VIEW, "VIEW", 0, "workloads, pods, edges or connections (workloads)", 1 },
 	{ "sort", KEY_SORT, "COLUMN", 0,
@@ -99,8 +101,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->top.filter = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (o->shared.output == OUTPUT_JSON)
-			options_usage(state, "-o json: weir conns has it, and /metrics");
+		o->json = o->shared.output == OUTPUT_JSON;
+		if (o->json && !o->iterations)
+			o->iterations = 1;
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -124,22 +127,39 @@ static void wait_for(double seconds)
 		;
 }
 
+static void print_text(const struct top *t, bool again)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+
+	top_write(t, BATCH_WIDTH, 0, &text);
+	printf("%s%s", again ? "\n" : "", buf_text(&text));
+}
+
+/* A line for each table. */
+static void print_json(const struct top *t)
+{
+	_cleanup_json_ json_t *answer = top_json(t);
+
+	json_dumpf(answer, stdout, JSON_COMPACT);
+	putchar('\n');
+}
+
 /* Rates need two samples: the first table comes after a delay. */
 static int run_batch(const struct top_options *o, struct top *t)
 {
 	_cleanup_free_ char *error = NULL;
 
 	for (uint32_t i = 0; !o->iterations || i <= o->iterations; i++) {
-		_cleanup_buf_ struct buf text = { 0 };
-
 		if (i)
 			wait_for(o->delay);
 		if (top_read(t, &error) < 0)
 			return options_fail(&o->shared, "%s", error);
 		if (!i)
 			continue;
-		top_write(t, BATCH_WIDTH, 0, &text);
-		printf("%s%s", i > 1 ? "\n" : "", buf_text(&text));
+		if (o->json)
+			print_json(t);
+		else
+			print_text(t, i > 1);
 		if (fflush(stdout))
 			break; /* main() says so */
 	}
@@ -154,6 +174,7 @@ int weir_top_main(int argc, char **argv)
 
 	o.top.sort = find_column("bytes");
 	options_parse(&argp, argc, argv, &o.shared, &o);
+	o.batch = o.batch || o.json;
 	if (!o.batch && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)))
 		return options_fail(&o.shared, "this is no terminal: give -b for plain text");
 	if (top_open(&o.top, o.shared.bpf_dir, &error) < 0)

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * weir top: what goes on, in rates. top_sample.c reads and adds up, top_table.c puts in order and
- * writes, top_screen.c shows it and obeys keys, top.c has the options and the batch mode.
+ * writes, top_json.c writes for machines, top_screen.c shows it and obeys keys, top.c has the
+ * options and the batch mode.
  */
 #ifndef WEIR_CLI_TOP_H
 #define WEIR_CLI_TOP_H
+
+#include <jansson.h>
 
 #include "base/buf.h"
 #include "cli/conn_list.h"
 
 enum top_view { TOP_WORKLOADS, TOP_PODS, TOP_EDGES, TOP_CONNS, TOP_VIEWS };
 
-/* Identifies a row from one sample to the next: a flow's key, or a cookie or id in its place. */
+/* Identifies a row from one sample to the next: a flow's key, or a cookie or id in its place; the
+ * last word is 1 for datagrams where they have rows of their own. */
 struct top_key {
-	uint64_t word[3];
+	uint64_t word[4];
 };
 
 /* What has been counted since the row was first seen; only ever grows, but for `open`. */
@@ -28,6 +32,7 @@ struct top_row {
 	struct top_totals totals;
 	char *name, *peer; /* owned; peer is NULL but for edges and connections */
 	const char *direction, *via; /* likewise */
+	bool udp; /* an edge or socket of datagrams, which opens and measures nothing */
 	bool busy; /* there is something to tell */
 	/* Per second, since the sample before: */
 	double sent, received, opened, failed, retransmitted;
@@ -80,6 +85,9 @@ void top_sample_free(struct top_sample *s);
 const struct top_row **top_order(const struct top *t, size_t *ret_n);
 /* Head and table as lines of at most width characters. skip rows are left out at the front. */
 void top_write(const struct top *t, size_t width, size_t skip, struct buf *out);
+
+/* The same rows for machines; rates per second as in the table, but for every view all of them. */
+json_t *top_json(const struct top *t);
 
 /* Full screen until the user or a signal ends it, or after so many tables (0: never). An exit
  * status. */

@@ -2,6 +2,7 @@
 #include "cli/top.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -9,7 +10,8 @@
 #include "base/inet.h"
 #include "cli/flows.h"
 
-_Static_assert(sizeof(struct top_key) == sizeof(struct weir_flow_key), "one is the other's place");
+_Static_assert(sizeof(struct top_key) == sizeof(struct weir_flow_key) + sizeof(uint64_t),
+	       "one is the other's place");
 
 /* A connection of the sample before, and what its pod has had of it. */
 struct past_conn {
@@ -107,16 +109,27 @@ static struct top_totals flow_totals(const struct weir_flow *f)
 	return t;
 }
 
-static char *flow_peer(struct directory *d, const struct weir_flow_key *key)
+static struct top_totals udp_flow_totals(const struct weir_udp_flow *f)
+{
+	return (struct top_totals){ .sent = f->sent, .received = f->received };
+}
+
+/* As Kubernetes writes ports: "53/udp"; TCP goes without saying. */
+static const char *suffix(bool udp)
+{
+	return udp ? "/udp" : "";
+}
+
+static char *flow_peer(struct directory *d, const struct weir_flow_key *key, bool udp)
 {
 	const struct weir_name *name =
 		directory_name(d, key->service != WEIR_ID_NONE ? key->service : key->peer);
 	_cleanup_free_ char *path = path_of(name->namespace, name->name);
 
 	if (key->port > UINT16_MAX)
-		return xasprintf("%s:%s", path,
-				 key->port == WEIR_PORT_DYNAMIC ? "dynamic" : "other");
-	return xasprintf("%s:%u", path, key->port);
+		return xasprintf("%s:%s%s", path,
+				 key->port == WEIR_PORT_DYNAMIC ? "dynamic" : "other", suffix(udp));
+	return xasprintf("%s:%u%s", path, key->port, suffix(udp));
 }
 
 static bool is_own(const struct weir_flow_key *key)
@@ -124,7 +137,7 @@ static bool is_own(const struct weir_flow_key *key)
 	return key->via == WEIR_VIA_DIRECT || key->via == WEIR_VIA_PROXY;
 }
 
-static struct top_key flow_row_key(struct top *t, const struct weir_flow_key *flow)
+static struct top_key flow_row_key(struct top *t, const struct weir_flow_key *flow, bool udp)
 {
 	struct directory *d = &t->conns.directory;
 	struct weir_flow_key edge = *flow;
@@ -134,19 +147,21 @@ static struct top_key flow_row_key(struct top *t, const struct weir_flow_key *fl
 		return key;
 	edge.workload = directory_same(d, flow->workload);
 	edge.peer = directory_same(d, flow->peer);
-	memcpy(&key, &edge, sizeof(key));
+	memcpy(&key, &edge, sizeof(edge));
+	key.word[3] = udp;
 	return key;
 }
 
 static void add_flow(struct top *t, struct top_sample *s, const struct weir_flow_key *key,
-		     struct top_totals totals)
+		     struct top_totals totals, bool udp)
 {
 	const struct weir_name *name = directory_name(&t->conns.directory, key->workload);
-	struct top_row row = { .key = flow_row_key(t, key), .totals = totals };
+	struct top_row row = { .key = flow_row_key(t, key, udp), .totals = totals };
 
 	row.name = path_of(name->namespace, name->name);
 	if (t->view == TOP_EDGES) {
-		row.peer = flow_peer(&t->conns.directory, key);
+		row.peer = flow_peer(&t->conns.directory, key, udp);
+		row.udp = udp;
 		row.direction = key->direction == WEIR_OUTBOUND ? "out" : "in";
 		row.via = key->via == WEIR_VIA_PROXY ? "proxy" : "direct";
 	}
@@ -163,21 +178,27 @@ static void add_rtt(struct top_totals *to, const struct weir_live *row)
 static int sample_flows(struct top *t, struct top_sample *s)
 {
 	_cleanup_free_ struct flow_entry *flows = NULL;
-	size_t n;
+	_cleanup_free_ struct udp_flow_entry *udp = NULL;
+	size_t n, n_udp;
 	int r = flows_read(t->bpf_dir, &flows, &n);
 
+	if (r == 0)
+		r = flows_read_udp(t->bpf_dir, &udp, &n_udp);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n; i++)
 		if (is_own(&flows[i].key))
-			add_flow(t, s, &flows[i].key, flow_totals(&flows[i].value));
+			add_flow(t, s, &flows[i].key, flow_totals(&flows[i].value), false);
+	for (size_t i = 0; i < n_udp; i++)
+		if (is_own(&udp[i].key))
+			add_flow(t, s, &udp[i].key, udp_flow_totals(&udp[i].value), true);
 	for (size_t i = 0; i < t->conns.n; i++) {
 		const struct weir_live *row = &t->conns.conns[i].row;
 		struct top_totals rtt = { 0 };
 
 		add_rtt(&rtt, row);
-		if (is_own(&row->flow))
-			add_flow(t, s, &row->flow, rtt);
+		if (is_own(&row->flow) && !conn_is_udp(&t->conns.conns[i]))
+			add_flow(t, s, &row->flow, rtt, false);
 	}
 	return 0;
 }
@@ -188,8 +209,8 @@ static struct top_totals conn_totals(const struct weir_live *row)
 {
 	struct top_totals t = { .sent = row->sent,
 				.received = row->received,
-				.opened = 1,
-				.open = 1,
+				.opened = row->protocol != IPPROTO_UDP,
+				.open = row->protocol != IPPROTO_UDP,
 				.retransmitted = row->retransmitted };
 
 	add_rtt(&t, row);
@@ -221,7 +242,7 @@ static void advance(struct top_past *past, const struct weir_live *row)
 							past->n_conns, sizeof(*was), compare_past)
 					      : NULL;
 
-	pod->open++;
+	pod->open += now.open;
 	pod->rtt_us += now.rtt_us;
 	pod->rtts += now.rtts;
 	if (!was && !past->primed)
@@ -234,7 +255,7 @@ static void advance(struct top_past *past, const struct weir_live *row)
 				: was					   ? now.received
 									   : 0);
 	pod->retransmitted += now.retransmitted - (was ? was->totals.retransmitted : 0);
-	pod->opened += !was;
+	pod->opened += was ? 0 : now.opened;
 }
 
 static void remember(struct top_past *past, const struct conn_list *conns)
@@ -282,14 +303,16 @@ static void sample_conns(struct top *t, struct top_sample *s)
 		struct top_row row = { .key = { { c->row.socket_cookie } },
 				       .totals = conn_totals(&c->row),
 				       .direction = *c->direction == 'i' ? "in" : "out",
-				       .via = c->via };
+				       .via = c->via,
+				       .udp = conn_is_udp(c) };
 
 		row.name = path_of(c->namespace, c->pod);
 		if (*c->service || *c->peer_namespace)
-			row.peer = xasprintf("%s:%u", name, c->peer.port);
+			row.peer = xasprintf("%s:%u%s", name, c->peer.port, suffix(row.udp));
 		else
-			row.peer =
-				xstrdup(inet_format_endpoint(c->peer.addr.ip, c->peer.port, text));
+			row.peer = xasprintf(
+				"%s%s", inet_format_endpoint(c->peer.addr.ip, c->peer.port, text),
+				suffix(row.udp));
 		list_append(s->rows, s->n, row);
 	}
 }
@@ -348,7 +371,8 @@ void top_close(struct top *t)
 int top_read(struct top *t, char **ret_error)
 {
 	struct top_sample now = { .time = seconds_now() };
-	int r = conn_list_read(&t->conns, &(struct conn_filter){ 0 }, ret_error);
+	int r = conn_list_read(&t->conns, &(struct conn_filter){ .tcp = true, .udp = true },
+			       ret_error);
 
 	if (r < 0)
 		return r;

@@ -139,12 +139,16 @@ static void add_row(struct table *table, const struct top *t, const struct top_r
 	table_add(table, units_bytes(row->sent, text));
 	table_add(table, units_bytes(row->received, text));
 	if (t->view != TOP_CONNS) {
-		table_add(table, units_rate(row->opened, text));
-		table_addf(table, "%llu", (unsigned long long)row->totals.open);
-		table_add(table, t->view == TOP_PODS ? "-" : units_rate(row->failed, text));
+		table_add(table, row->udp ? NULL : units_rate(row->opened, text));
+		if (row->udp)
+			table_add(table, NULL);
+		else
+			table_addf(table, "%llu", (unsigned long long)row->totals.open);
+		table_add(table,
+			  row->udp || t->view == TOP_PODS ? NULL : units_rate(row->failed, text));
 	}
 	table_add(table, units_rtt(row->rtt, text));
-	table_add(table, units_rate(row->retransmitted, text));
+	table_add(table, row->udp ? NULL : units_rate(row->retransmitted, text));
 	if (t->view >= TOP_EDGES)
 		table_addf(table, "%.*s", (int)strcspn(row->via, "_"), row->via);
 }

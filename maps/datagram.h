@@ -3,12 +3,13 @@
  * There only with --metrics.udp.
  * weir_udp_flows: how many datagrams, and bytes in them, went between this workload and that peer?
  * weir_udp_socks: socket storage of every UDP socket below the pods' cgroup, freed with it: whose
- * is it, and is it one that asks or one that answers? weir_udp_last: what did this processor count
- * last for a socket? Its queue may still refuse it.
+ * is it, is it one that asks or one that answers, and what has it moved? weir_udp_last: what did
+ * this processor count last for a socket? Its queue may still refuse it.
  */
 #ifndef WEIR_MAPS_DATAGRAM_H
 #define WEIR_MAPS_DATAGRAM_H
 
+#include "addr.h"
 #include "flow.h"
 
 /*
@@ -38,6 +39,13 @@ struct weir_udp_sock {
 	__u32 gid;
 	__u32 flags; /* enum weir_udp_flag */
 	__u32 room;
+	__u64 since_ns; /* CLOCK_MONOTONIC: of its first datagram that was counted; 0: none was */
+	__u64 sent; /* bytes counted */
+	__u64 received;
+	/* Of the last datagram that was counted; another one may be half way through these. */
+	struct weir_flow_key flow;
+	struct weir_endpoint remote; /* the server that was asked, of a lookup that weir diverts */
+	__u32 pad;
 };
 
 struct weir_udp_last {
@@ -48,7 +56,7 @@ struct weir_udp_last {
 };
 
 _Static_assert(sizeof(struct weir_udp_flow) == 64, "ABI");
-_Static_assert(sizeof(struct weir_udp_sock) == 24, "ABI");
+_Static_assert(sizeof(struct weir_udp_sock) == 96, "ABI");
 _Static_assert(sizeof(struct weir_udp_last) == 48, "ABI");
 
 #endif

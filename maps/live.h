@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
 /*
- * A row of `weir conns`: what is to be told of one TCP connection right now. Written by weir_list
- * (bpf/conns.bpf.c) into an array that the command which reads it has made for itself.
+ * A row of `weir conns`: what is to be told of one TCP connection, or of one UDP socket, right now.
+ * Written by weir_list or weir_list_udp (bpf/conns.bpf.c) into an array that the command which
+ * reads it has made for itself.
  *
  *   - whose is it, and who is the other end?
  *   - what was dialled, and where did it really go?
@@ -28,7 +29,9 @@ struct weir_live {
 	enum weir_reason reason; /* of the verdict */
 	__u16 proxy_port; /* where a redirected one was sent to, host order; 0: nowhere */
 	__u8 state; /* TCP_ESTABLISHED, ... as <netinet/tcp.h> numbers them */
-	__u8 pad;
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP. Of the latter: remote is the last peer, flow
+			  and bytes are as weir_udp_socks has them, and the state is
+			  TCP_ESTABLISHED if it is connected, TCP_CLOSE if not */
 };
 
 _Static_assert(sizeof(struct weir_live) == 144, "ABI");

@@ -2,6 +2,7 @@
 """weir top: rates compared with what was sent, in batch mode and on a terminal of 80x24 that a test looks at."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -94,6 +95,20 @@ def test_batch_tables_follow_each_other_and_end(node, pair):
     assert time.monotonic() - began > 0.6
 
 
+def test_for_machines(node, pair):
+    """One object a table, one table unless more are asked for; every view, with the members that it has."""
+    for view in ("workloads", "pods", "edges", "connections"):
+        answer = node.weir("top", "-o", "json", "-d", "1", f"--view={view}", "--sort=sent")
+        assert answer["view"] == view and answer["sort"] == "sent" and answer["reverse"] is False and 0.9 < answer["interval_seconds"] < 10
+        row = next(row for row in answer["rows"] if row["name"] == "default/client" and row["sent_bytes_per_second"] > 20e3)
+        assert row["received_bytes_per_second"] < 1000 and 0 < row["rtt_seconds"] < 1 and row["retransmitted_segments_per_second"] >= 0
+        assert ("open" in row) == ("opened_per_second" in row) == (view != "connections")
+        if view in ("edges", "connections"):
+            assert (row["direction"], row["peer"], row["protocol"], row["via"]) == ("outbound", "default/server:8080", "tcp", "direct")
+    lines = node.weir("top", "-n", "3", "-d", "0.2", "-o=json", "--filter=nothing").stdout.splitlines()
+    assert [json.loads(line)["rows"] for line in lines] == [[]] * 3
+
+
 def test_no_agent_is_needed():
     """The pinned iterator folds what live connections have counted."""
     with Lab("top-alone") as lab:
@@ -110,7 +125,7 @@ def test_no_agent_is_needed():
 
 
 @pytest.mark.parametrize("argv,text", [(["--view=nonsense"], "workloads, pods, edges"), (["--sort=x"], "not a column"), (["-d", "0"], "seconds"),
-                                       (["-o", "json"], "weir conns"), ([], "give -b")])
+                                       (["-o", "yaml"], "json"), ([], "give -b")])
 def test_wrong_options(argv, text):
     done = run(WEIR, "top", *argv, check=False)
     assert done.returncode and text in done.stderr and len(done.stderr.splitlines()) == 1

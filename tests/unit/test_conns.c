@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -78,8 +79,12 @@ static const struct {
 	{ { .peer = "10.96.0.7/33" }, false },
 	{ { .port = 5432 }, true },
 	{ { .port = 15001 }, false },
-	{ { .state = "established" }, true },
-	{ { .state = "syn_sent" }, false },
+	{ { .states = { "established" }, .n_states = 1 }, true },
+	{ { .states = { "syn_sent" }, .n_states = 1 }, false },
+	{ { .states = { "syn_sent", "established" }, .n_states = 2 }, true },
+	{ { .tcp = true }, true },
+	{ { .tcp = true, .udp = true }, true },
+	{ { .udp = true }, false },
 	{ { .direction = "outbound" }, true },
 	{ { .direction = "inbound" }, false },
 	{ { .via = "proxy" }, true },
@@ -96,6 +101,18 @@ static void test_filters(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(filters); i++)
 		if (conn_matches(&filters[i].filter, &c) != filters[i].matches)
 			fail_msg("filter %zu", i);
+}
+
+static void test_datagrams_are_asked_for(void **state)
+{
+	struct conn c = sample();
+
+	(void)state;
+	c.row.protocol = IPPROTO_UDP;
+	assert_false(conn_matches(&(struct conn_filter){ 0 }, &c));
+	assert_false(conn_matches(&(struct conn_filter){ .tcp = true }, &c));
+	assert_true(conn_matches(&(struct conn_filter){ .udp = true }, &c));
+	assert_true(conn_matches(&(struct conn_filter){ .tcp = true, .udp = true }, &c));
 }
 
 static void test_what_stays_within_the_pod_is_asked_for(void **state)
@@ -122,6 +139,12 @@ static void test_spellings(void **state)
 	assert_string_equal(conn_filter_direction("in"), "inbound");
 	assert_string_equal(conn_filter_direction("Out"), "outbound");
 	assert_null(conn_filter_direction("both"));
+	assert_string_equal(conn_filter_state("unconn"), "unconnected");
+	assert_true(conn_filter_peer("10.0.0.0/32") && conn_filter_peer("::/0"));
+	assert_true(conn_filter_peer("shop/cart") && conn_filter_peer("10.0.0.1"));
+	assert_false(conn_filter_peer("10.0.0.0/33"));
+	assert_false(conn_filter_peer("fd00::/129"));
+	assert_false(conn_filter_peer("10.0.0.0/x"));
 	assert_string_equal(conn_filter_via("network-leg"), "network_leg");
 }
 
@@ -257,6 +280,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_datagrams_are_asked_for),
 		cmocka_unit_test(test_what_stays_within_the_pod_is_asked_for),
 		cmocka_unit_test(test_spellings),
 		cmocka_unit_test(test_sorting),
