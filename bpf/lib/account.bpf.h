@@ -242,12 +242,17 @@ static __always_inline void account_closed(struct weir_conn *conn, struct tcp_so
 					   __u32 oldstate)
 {
 	struct weir_flow *flow = account_flow(&conn->flow);
+	__u32 ends = WEIR_CONN_OPENED | WEIR_CONN_TLS_ASKED, flags = conn->flags;
 
-	conn->flags &= ~WEIR_CONN_OPENED;
+	/* A packet may tell it right now, on another processor (bpf/tls.bpf.c). */
+	if (flags & WEIR_CONN_TLS_ASKED)
+		flags = __sync_fetch_and_and(&conn->flags, ~ends);
+	else
+		conn->flags = flags & ~ends;
 	if (!flow)
 		return;
 	account_fold(conn, tp, flow, oldstate, 1);
-	if (conn->flags & WEIR_CONN_TLS_ASKED)
+	if (flags & WEIR_CONN_TLS_ASKED)
 		__sync_fetch_and_add(&flow->tls[WEIR_TLS_UNKNOWN], 1);
 	__sync_fetch_and_add(&flow->closed, 1);
 }
