@@ -135,7 +135,6 @@ static __always_inline void start_over(struct bpf_sock_addr *ctx, int family, st
 	}
 	__builtin_memset(a->conn, 0, sizeof(*a->conn));
 	a->conn->flags = WEIR_CONN_ACTIVE | bound;
-	a->conn->since_ns = bpf_ktime_get_ns();
 	a->conn->dialled.addr = a->dst;
 	a->conn->dialled.port = a->port;
 }

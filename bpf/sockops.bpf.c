@@ -78,6 +78,7 @@ static __always_inline void withdraw(struct bpf_sock_ops *ctx, struct weir_conn 
 		pending_add(key.netns_cookie, -1);
 }
 
+/* Its SYN leaves: within connect(), unless Fast Open has it wait for the first write. */
 static __always_inline int on_connect(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
@@ -89,6 +90,7 @@ static __always_inline int on_connect(struct bpf_sock_ops *ctx)
 	if (!conn)
 		return 1;
 	conn->flags &= ~WEIR_CONN_TRYING;
+	conn->since_ns = bpf_ktime_get_ns();
 	watch_states(ctx);
 	if (conn->flags & (WEIR_CONN_REDIRECTED | WEIR_CONN_IN_PLACE))
 		publish(ctx, conn);
@@ -123,10 +125,23 @@ static __always_inline struct weir_conn *late_conn(struct bpf_sock_ops *ctx, str
 	return conn;
 }
 
+/*
+ * How long the handshake took, in ns; 0 when there was none. It ended with the segment that TCP
+ * has noted the time of, and which a socket that was repaired into being has not seen.
+ */
+static __always_inline __u64 handshake_ended(struct weir_conn *conn, const struct tcp_sock *tp)
+{
+	__u64 began = conn->since_ns, now = tp->tcp_mstamp * 1000;
+
+	if (now > began)
+		conn->since_ns = now;
+	return began && now > began ? now - began : 0;
+}
+
 static __always_inline int on_connected(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
-	__u64 began;
+	__u64 took;
 	const struct weir_pod *pod;
 	struct weir_conn *conn;
 	struct tcp_sock *tp;
@@ -137,12 +152,11 @@ static __always_inline int on_connected(struct bpf_sock_ops *ctx)
 	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0) ?: late_conn(ctx, sk, tp);
 	if (!conn)
 		return 1;
-	began = conn->since_ns;
-	conn->since_ns = tp->tcp_mstamp * 1000; /* of the segment that ended the handshake */
+	took = handshake_ended(conn, tp);
 	if (tp->bytes_acked)
 		conn->flags |= WEIR_CONN_SYN_ACKED;
 	if (conn->flags & WEIR_CONN_COUNTED)
-		account_opened(conn, began ? conn->since_ns - began : 0);
+		account_opened(conn, took);
 	if (!(conn->flags & WEIR_CONN_REDIRECTED))
 		return 1;
 	pod = pod_of(bpf_get_netns_cookie(ctx));

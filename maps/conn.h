@@ -37,7 +37,7 @@ struct weir_conn {
 	__u64 sent; /* bytes already folded | WEIR_CONN_DONE */
 	__u64 received;
 	__u64 retransmitted; /* segments, likewise */
-	__u64 since_ns; /* CLOCK_MONOTONIC: of connect(), then of the handshake's end */
+	__u64 since_ns; /* CLOCK_MONOTONIC: of the first SYN, then of the handshake's end */
 	struct weir_flow_key flow;
 	struct weir_endpoint dialled;
 	__u32 flags; /* enum weir_conn_flag */

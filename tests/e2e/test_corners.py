@@ -3,7 +3,7 @@
 
 import pytest
 
-from books import NOTHING, failures, flow, metrics, pod_of, settled, wanted
+from books import NOTHING, failures, flow, histogram, metrics, pod_of, settled, wanted
 from lab import Lab, net
 from lab.agent import total
 from lab.command import wait_until
@@ -235,6 +235,23 @@ def test_fast_open(node):
         pair.expect(3000, 150, connections=3)
 
 
+def test_fast_open_that_waits_for_data(node):
+    """TCP_FASTOPEN_CONNECT: connect() returns at once, and the first write sends the SYN, if there is one at all. The wait is the application's own."""
+    with Pair(node, "tfo-late") as pair:
+        for pod in (pair.client, pair.server):
+            net.in_netns(pod.netns, "sysctl", "-qw", "net.ipv4.tcp_fastopen=3")
+        pair.far("l = tcp(); l.setsockopt(IPPROTO_TCP, 23, 16); l.bind(('0.0.0.0', 8080)); l.listen(64)")
+        for _ in range(3):
+            pair.near(f"s = tcp(); s.setsockopt(IPPROTO_TCP, 30, 1); s.connect({pair.address}); time.sleep(1); s.sendall(b'x' * 700)")
+            pair.far("c = l.accept()[0]; drain(c, 700); c.sendall(b'y' * 50); c.close()")
+            pair.near("drain(s); s.close()")
+        pair.near(f"s = tcp(); s.setsockopt(IPPROTO_TCP, 30, 1); s.connect({pair.address}); s.close()")
+        pair.expect(2100, 150, connections=3)
+        count, total_s, _ = histogram(node, "weir_tcp_connect_duration_seconds", pair.client)
+        assert count == 3 and total_s < 1
+        assert failures(node, pair.client) == {}  # nothing was tried
+
+
 def test_multipath(node):
     """A connection of MPTCP is its subflow."""
     with Pair(node, "mptcp") as pair:
@@ -270,6 +287,8 @@ n.connect(peer); n.setsockopt(6, 19, 0); n.sendall(b'x' * 50)
         near("drain(n); n.close()")
         assert settled(node, pair.client, "outbound", 2) == wanted(150, 7, 2)
         assert settled(node, pair.server, "inbound", 1) == wanted(7, 150)
+        count, total_s, _ = histogram(node, "weir_tcp_connect_duration_seconds", pair.client)
+        assert count == 1 and total_s < 5  # nobody waited for the second one
 
 
 def test_more_than_four_gigabytes(node):
