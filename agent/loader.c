@@ -197,11 +197,20 @@ static const struct bpf_program *merge_program(const struct loader *l, enum form
 	return table == FORMER_FLOWS ? l->skel->progs.weir_merge : l->skel->progs.weir_merge_udp;
 }
 
+/* A cgroup's id is the inode number of its directory. */
+static uint64_t cgroup_id(int cgroup_fd)
+{
+	struct stat st;
+
+	return fstat(cgroup_fd, &st) == 0 ? st.st_ino : 0;
+}
+
 static int configure(struct loader *l, char **ret_error)
 {
 	int err = choose(l);
 
 	l->skel->rodata->weir_pod_local = l->options.pod_local;
+	l->skel->rodata->weir_cgroup_root = cgroup_id(l->cgroup_fd);
 	err = err ?: sizes_apply(l->options.sizes, l->skel->obj, l->bpf_dir);
 	err = err ?: former_adopt(l->bpf_dir, l->skel->obj, flows_size(l), &l->former, ret_error);
 	for (int i = 0; !err && i < FORMER_TABLES; i++) {
@@ -247,14 +256,6 @@ static struct bpf_link *open_link(const char *path, struct bpf_program *prog, ui
 	return NULL;
 }
 
-/* A cgroup's id is the inode number of its directory. */
-static uint64_t cgroup_id(int cgroup_fd)
-{
-	struct stat st;
-
-	return fstat(cgroup_fd, &st) == 0 ? st.st_ino : 0;
-}
-
 static int attach_hook(struct loader *l, size_t i)
 {
 	_cleanup_free_ char *path = xasprintf("%s/links/%s", l->bpf_dir, hooks[i].name);
@@ -272,11 +273,11 @@ static int attach_hook(struct loader *l, size_t i)
 	return err;
 }
 
-static int may_attach(const struct loader *l, size_t i, const char *cgroup_root, char **ret_error)
+static int may_attach(const struct loader *l, size_t i, char **ret_error)
 {
 	struct bpf_program *prog = hook_program(l, i);
 
-	return ancestors_allow(cgroup_root, hooks[i].name,
+	return ancestors_allow(l->cgroup_root, hooks[i].name,
 			       (int)bpf_program__expected_attach_type(prog), ret_error);
 }
 
@@ -304,18 +305,12 @@ static void detach_made(struct loader *l)
 	}
 }
 
-static int attach_hooks(struct loader *l, const char *cgroup_root, char **ret_error)
+static int attach_hooks(struct loader *l, char **ret_error)
 {
 	int err = 0;
 
-	l->cgroup_fd = open(cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (l->cgroup_fd < 0) {
-		*ret_error =
-			xasprintf("cannot open --cgroup-root=%s: %s", cgroup_root, strerror(errno));
-		return -errno;
-	}
 	for (size_t i = 0; !err && i < ARRAY_SIZE(hooks); i++)
-		err = is_wanted(l, i) ? may_attach(l, i, cgroup_root, ret_error) : 0;
+		err = is_wanted(l, i) ? may_attach(l, i, ret_error) : 0;
 	for (size_t i = 0; !err && i < ARRAY_SIZE(hooks); i++) {
 		if (!is_wanted(l, i)) {
 			detach_unwanted(l, i);
@@ -325,7 +320,7 @@ static int attach_hooks(struct loader *l, const char *cgroup_root, char **ret_er
 		if (err)
 			*ret_error =
 				xasprintf("cannot attach %s to %s: %s%s", hooks[i].name,
-					  cgroup_root, strerror(-err),
+					  l->cgroup_root, strerror(-err),
 					  err == -EPERM ? "; a program there or at an ancestor "
 							  "forbids it: weir check names it"
 							: "");
@@ -421,6 +416,15 @@ static int attach_iterators(struct loader *l, char **ret_error)
 	return -errno;
 }
 
+static int open_cgroup(struct loader *l, char **ret_error)
+{
+	l->cgroup_fd = open(l->cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (l->cgroup_fd >= 0)
+		return 0;
+	*ret_error = xasprintf("cannot open --cgroup-root=%s: %s", l->cgroup_root, strerror(errno));
+	return -errno;
+}
+
 int loader_open(const struct loader_options *options, struct loader **ret, char **ret_error)
 {
 	struct loader *l = xcalloc(1, sizeof(*l));
@@ -428,10 +432,13 @@ int loader_open(const struct loader_options *options, struct loader **ret, char 
 
 	l->options = *options;
 	l->bpf_dir = xstrdup(options->bpf_dir);
+	l->cgroup_root = xstrdup(options->cgroup_root);
 	l->lock_fd = l->cgroup_fd = -1;
 	err = prepare_dir(l, ret_error);
 	if (!err)
 		err = lock_dir(l, ret_error);
+	if (!err)
+		err = open_cgroup(l, ret_error);
 	if (!err)
 		err = load(l, ret_error);
 	if (err) {
@@ -455,9 +462,9 @@ static int merge(const struct loader *l, char **ret_error)
 	return err;
 }
 
-int loader_attach(struct loader *l, const char *cgroup_root, char **ret_error)
+int loader_attach(struct loader *l, char **ret_error)
 {
-	int err = attach_hooks(l, cgroup_root, ret_error);
+	int err = attach_hooks(l, ret_error);
 
 	err = err ?: attach_optional(l, ret_error);
 	err = err ?: attach_iterators(l, ret_error);
@@ -480,6 +487,7 @@ void loader_free(struct loader *l)
 	close_fd(&l->lock_fd);
 	free(l->fresh);
 	free(l->bpf_dir);
+	free(l->cgroup_root);
 	free(l);
 }
 

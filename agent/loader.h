@@ -21,6 +21,7 @@ struct sizes;
 
 struct loader_options {
 	const char *bpf_dir;
+	const char *cgroup_root; /* of the pods: what the hooks are attached to */
 	const struct sizes *sizes; /* of the tables; outlives the call */
 	uint32_t max_flows; /* how many flows the hooks may make; 0: the default */
 	bool pod_local; /* count what stays within a pod */
@@ -37,7 +38,7 @@ struct loader_options {
  */
 int loader_open(const struct loader_options *options, struct loader **ret, char **ret_error);
 /* Attaches at the pods' cgroup, all hooks or none. */
-int loader_attach(struct loader *loader, const char *cgroup_root, char **ret_error);
+int loader_attach(struct loader *loader, char **ret_error);
 /* Attaches again what somebody else has detached; how many hooks that were, or -errno. */
 int loader_repair(struct loader *loader);
 void loader_free(struct loader *loader);

@@ -13,8 +13,9 @@
 struct loader {
 	struct loader_options options;
 	char *bpf_dir;
+	char *cgroup_root;
 	int lock_fd; /* BPFDIR itself, locked while this process lives */
-	int cgroup_fd;
+	int cgroup_fd; /* of cgroup_root */
 	struct weir_bpf *skel;
 	struct bpf_link *links[LOADER_HOOKS];
 	bool made[LOADER_HOOKS]; /* by this process, not adopted */

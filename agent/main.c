@@ -338,6 +338,7 @@ static int open_loader(struct agent *agent, char **ret_error)
 {
 	const struct agent_options *o = &agent->options;
 	struct loader_options loader = { .bpf_dir = o->bpf_dir,
+					 .cgroup_root = agent->cgroup_root,
 					 .sizes = &o->sizes,
 					 .max_flows = o->max_flows,
 					 .tls = o->tls,
@@ -407,7 +408,7 @@ static int start(struct agent *agent, char **ret_error)
 	if (!err)
 		captured_open(&agent->captured, agent->options.state_dir, agent->options.run_dir);
 	if (!err) /* last: whatever fails before leaves nothing attached */
-		err = loader_attach(agent->loader, agent->cgroup_root, ret_error);
+		err = loader_attach(agent->loader, ret_error);
 	return err;
 }
 

@@ -15,6 +15,7 @@
 #include "maps/leg.h"
 
 #define TCP_BPF_SOCK_OPS_CB_FLAGS 1008 /* since 6.12 */
+#define CGROUP_LEVELS		  32 /* deeper than any runtime nests */
 
 static __always_inline void adopt_local(struct sock_common *skc, struct weir_endpoint *e)
 {
@@ -94,6 +95,26 @@ static __always_inline int adopt_is_established(struct sock_common *skc)
 }
 
 /*
+ * The hooks follow cgroups, this walk a network namespace: a process of the node that has entered
+ * it, or the kernel itself, may have sockets there, which they never see.
+ */
+static __always_inline int adopt_is_pods(struct tcp_sock *tp)
+{
+	struct cgroup *cgroup = tp->inet_conn.icsk_inet.sk.sk_cgrp_data.cgroup;
+	struct cgroup_subsys_state *parent;
+
+	for (int level = 0; level < CGROUP_LEVELS && cgroup; level++) {
+		if (cgroup->kn->id == weir_cgroup_root)
+			return 1;
+		parent = cgroup->self.parent;
+		if (!parent)
+			break;
+		cgroup = parent->cgroup;
+	}
+	return 0;
+}
+
+/*
  * Will its end be heard of? By sockops where an iterator can ask for that; else by a tracepoint
  * (weir_set_state), which the agent attaches when the first connection needs it.
  */
@@ -120,7 +141,8 @@ static __always_inline void adopt_connection(struct sock_common *skc, struct tcp
 	struct payload now;
 	__u32 flags = WEIR_CONN_COUNTED | WEIR_CONN_FOUND;
 
-	if (!adopt_is_established(skc) || bpf_sk_storage_get(&weir_conns, skc, 0, 0))
+	if (!adopt_is_established(skc) || bpf_sk_storage_get(&weir_conns, skc, 0, 0) ||
+	    !adopt_is_pods(tp))
 		return;
 	adopt_local(skc, &local);
 	adopt_remote(skc, &remote);

@@ -11,7 +11,7 @@ from diff.inputs import options_of
 from diff.rules import build
 from lab import LabError, iptables, net
 from lab.agent import ask, known  # noqa: F401  (tests take both from here)
-from lab.command import run, wait_until
+from lab.command import PROBE, run, wait_until
 from test_outcomes import BASIC
 
 PROXY, APP = 1337, 1000
@@ -187,6 +187,14 @@ class Shell:
 
     def __exit__(self, *_):
         self.close()
+
+
+class NodesShell(Shell):
+    """The same as a process of the node that has entered the pod's network namespace: not of its cgroup."""
+
+    def __init__(self, pod):
+        place = ["--netns", net.netns_path(pod.netns), "--cgroup", pod.lab.outside_cgroup, "--pdeathsig"]
+        self.process = subprocess.Popen([PROBE, "exec", *place, "--", PYTHON, "-c", SHELL], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 # -- traffic that goes on -------------------------------------------------------------------------------------------------
