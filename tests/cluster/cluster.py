@@ -21,7 +21,7 @@ class Cluster:
         self.folder = folder
         self.control = ControlPlane(folder)
         self.node = Node(folder, kernel, driver)
-        self.marks = {}  # the books of each load at some moment (load.py)
+        self.marks, self.counted = {}, {}  # the books of each load at some moment (load.py)
         self.environment = {"PATH": os.environ["PATH"], "KUBECONFIG": str(self.control.kubeconfig), "HOME": str(folder)}
 
     def build_images(self, weir_names):

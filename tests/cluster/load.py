@@ -2,17 +2,21 @@
 """The load that runs all the while: its books, and that they agree with what weir counted."""
 
 import json
+from collections import Counter
 
 from lab.command import LabError
 
 from .objects import BOOKS, SERVICE_PORT, SHOP, SOCKET, STREAM_PORT
 
 
-class Load:
-    """The load of one client's pod, as it is now."""
+KEYS = ("opened", "sent", "received")
 
-    def __init__(self, cluster, name):
-        self.cluster, self.name = cluster, name
+
+class Load:
+    """The load of one client's pod, as it is now. Of a server that is given, what arrived there is compared as well."""
+
+    def __init__(self, cluster, name, server=None):
+        self.cluster, self.name, self.server = cluster, name, server
 
     def ask(self, what):
         """Tells the application to pause or resume; its books. By the node: kubectl exec would take ten times as long there."""
@@ -45,15 +49,34 @@ class Load:
                      json.dumps(failures, indent=1))
         self.begin()
 
-    def check_totals(self, report, weir, when):
-        """What weir counted is what the application counted, byte for byte, open connections included."""
+    def _both_books(self, weir):
+        """The application's and weir's, of a moment without traffic: of each what the client counted and what arrived at its server."""
         books = self.ask("pause")
         try:
-            metrics = weir.metrics()  # what it dials alone: an init container of its pod dialled elsewhere
-            ports = [weir.tcp(self.name, metrics, direction="outbound", port=str(port)) for port in (SERVICE_PORT, STREAM_PORT)]
-            counted = {key: sum(port[key] for port in ports) for key in ports[0]}
-            mine = {key: books["requests"][key] + books["streams"][key] for key in ("opened", "sent", "received")}
+            metrics = weir.metrics()
         finally:
             self.ask("resume")
-        report.check(counted == mine, f"{self.name}: {mine['opened']} connections, {mine['sent']} bytes sent, {mine['received']} received, as weir counted, {when}",
-                     f"weir counted {counted}")
+        # What it dials alone: an init container of its pod dialled elsewhere.
+        ports = [weir.tcp(self.name, metrics, direction="outbound", port=str(port)) for port in (SERVICE_PORT, STREAM_PORT)]
+        mine, counted = Counter(), Counter()
+        for key in KEYS:
+            mine[key] = books["requests"][key] + books["streams"][key]
+            counted[key] = sum(port[key] for port in ports)
+        if self.server:  # of the stream: proxies add to HTTP
+            stream, arrived = books["streams"], weir.tcp(self.server, metrics, direction="inbound", port=str(STREAM_PORT))
+            mine.update({"server opened": stream["opened"], "server sent": stream["received"], "server received": stream["sent"]})
+            counted.update({f"server {key}": arrived[key] for key in KEYS})
+        return mine, counted
+
+    def count_from_here(self, weir):
+        """For a load that is older than weir, whose connections count from the moment they were found."""
+        self.cluster.counted[self.name] = self._both_books(weir)
+
+    def check_totals(self, report, weir, when):
+        """What weir counted is what the application counted, byte for byte, open connections included; at the server's end too."""
+        mine, counted = self._both_books(weir)
+        for book, first in zip((mine, counted), self.cluster.counted.get(self.name, ())):
+            book.subtract(first)
+        both = ", at both ends" if self.server else ""
+        report.check(counted == mine, f"{self.name}: {mine['opened']} connections, {mine['sent']} bytes sent, {mine['received']} received, "
+                     f"as weir counted{both}, {when}", f"{dict(mine)}\nweir counted {dict(counted)}")

@@ -71,6 +71,8 @@ def adopt(cluster, report):
     bare.check(report, "weir captured it live, and new connections pass its Envoy")
     report.check(legacy.stats()["last"]["via"] == "legacy-outbound", "legacy: still redirected by its own rules")
     legacy.check(report, "weir came")
+    for load in (bare, legacy):
+        load.count_from_here(weir)
 
 
 def take_over(cluster, report):
@@ -84,6 +86,7 @@ def take_over(cluster, report):
     cluster.wait(lambda: load.stats()["requests"]["done"] > before + 3, "requests after the takeover")
     report.check(load.stats()["last"]["via"] == "legacy-outbound", "its requests pass its Envoy as before")
     load.check(report, "weir took over from iptables")
+    load.check_totals(report, weir, "after weir took over from iptables")
     warnings = [warning for warning in said.get("warnings", []) if "they can go" in warning]
     if report.check(len(warnings) == 1, "weir.io/takeover: captured, and weir tells by which command the rules can go", said):
         cluster.node.run(warnings[0].split("on its node: ")[1])
@@ -99,6 +102,8 @@ def take_over(cluster, report):
     cluster.wait(lambda: load.stats()["requests"]["done"] > before + 3, "requests after the rules went")
     report.check(load.stats()["last"]["via"] == "legacy-outbound", "without the rules its requests pass its Envoy as before")
     load.check(report, "the rules were gone")
+    for name in (BARE, LEGACY):
+        Load(cluster, name).check_totals(report, weir, "since weir had found it")
 
 
 BEFORE = [Step("before", "pods that are there before weir", start_before)]

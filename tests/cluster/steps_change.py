@@ -9,8 +9,8 @@ from .cluster import container_status
 from .load import Load
 from .node import PRIMARY_CNI
 from .objects import SHOP, deployment
-from .step import ONE, Step
-from .steps_mesh import ISTIO_CLIENT, LINKERD_CLIENT
+from .step import Step
+from .steps_mesh import CLIENTS
 from .weir import DAEMONSET, FIRST, NAMESPACE, REPOSITORY, SECOND, Weir
 
 API_AWAY_SECONDS = 30
@@ -18,7 +18,7 @@ API_AWAY_SECONDS = 30
 
 def loads(cluster):
     """The loads of both meshes, whose failures are looked at from now on."""
-    both = [Load(cluster, name) for name in (ISTIO_CLIENT, LINKERD_CLIENT)]
+    both = [Load(cluster, name, server) for name, server in CLIENTS.items()]
     for load in both:
         load.begin()
     return both
@@ -54,14 +54,35 @@ def upgrade(cluster, report):
     check_loads(both, report, weir, "it was rolled back")
 
 
+def captured_of(metrics):
+    infos = [dict(labels) for name, labels in metrics if name == "weir_pod_info"]
+    return {(info["namespace"], info["pod"]) for info in infos if info["state"] == "captured"}
+
+
+def restart_agent(cluster, weir, before):
+    """Killed; the kubelet starts its container anew, with or without an API server."""
+    cluster.node.run("kill -KILL $(pgrep -f '^/usr/sbin/weir agent')")
+
+    def is_another():
+        try:
+            return weir.metrics()[("process_start_time_seconds", frozenset())] != before[("process_start_time_seconds", frozenset())]
+        except OSError:
+            return False
+
+    cluster.wait(is_another, "another agent's /metrics")
+
+
 def kill_api(cluster, report):
     """Abruptly, so that no watch is told; the agent is restarted meanwhile as well."""
     weir, both = Weir(cluster), loads(cluster)
     cluster.control.kill_api()
     time.sleep(API_AWAY_SECONDS)
-    metrics = weir.metrics()
-    stale = time.time() - max(value for (name, _), value in metrics.items() if name == "weir_kubernetes_last_sync_timestamp_seconds")
+    before = weir.metrics()
+    stale = time.time() - max(value for (name, _), value in before.items() if name == "weir_kubernetes_last_sync_timestamp_seconds")
     report.check(stale > API_AWAY_SECONDS / 2, f"the API server is away; /metrics says that what is known is {stale:.0f} s old")
+    restart_agent(cluster, weir, before)
+    cluster.wait(lambda: captured_of(weir.metrics()) == captured_of(before), "the captured pods, of the agent that started without an API server")
+    report.check(True, f"an agent that starts meanwhile knows the {len(captured_of(before))} captured pods")
     cluster.control.start_api()
     cluster.wait_node()
 
@@ -148,6 +169,16 @@ def wrong_annotation(cluster, report):
     cluster.kubectl("delete", "deployment", "wrong", "-n", SHOP)
 
 
+def left_in_kernel(node):
+    return node.out("ls -d /sys/fs/bpf/weir 2>/dev/null; bpftool map list | grep weir_; bpftool prog list | grep weir_; true")
+
+
+def left_on(node):
+    """In the kernel, in weir's own directories, and in those of others to which it wrote."""
+    files = node.out("find /opt/cni /etc/cni -name '*weir*' 2>/dev/null; find /run/weir /var/lib/weir -mindepth 1 2>/dev/null; grep -rl weir-cni /etc/cni; true")
+    return files + left_in_kernel(node)
+
+
 def uninstall(cluster, report):
     weir, both = Weir(cluster), loads(cluster)
     for load in both:
@@ -156,8 +187,7 @@ def uninstall(cluster, report):
     cluster.wait(lambda: not cluster.get("pods", namespace=NAMESPACE), "the agent's pod to go")
     for load in both:
         load.check(report, "weir was uninstalled")
-    left = cluster.node.out("ls -d /sys/fs/bpf/weir /opt/cni/bin/weir-cni 2>/dev/null; grep -l weir-cni /etc/cni/net.d/*; true")
-    report.check(not left, "nothing of weir is left on the node", left)
+    report.check(not left_on(cluster.node), "nothing of weir is left on the node: no file, no map, no program", left_on(cluster.node))
     report.check(all("weir-cni" not in plugins for plugins in chain(cluster).values()), f"the CNI chain is the primary plugin's own: {chain(cluster)}")
     cluster.apply(deployment("after", objects.pod("after", objects.app("pause"), inits=[
         objects.app("dial", f"{objects.DATABASE_ADDRESS}:{objects.DATABASE_PORT}", "--wait", name="dial")])))
@@ -167,10 +197,10 @@ def uninstall(cluster, report):
 
 CHANGE = [
     Step("agent", "the agent's pod is deleted", delete_agent),
-    Step("upgrade", "the DaemonSet is upgraded and rolled back", upgrade, drivers=ONE),
-    Step("api", "the API server is killed", kill_api, drivers=ONE),
-    Step("cni", "the node's CNI configuration is rewritten", rewrite_cni, drivers=ONE),
-    Step("absent", "no agent on the node", without_agent, drivers=ONE),
-    Step("annotation", "an annotation that is wrong", wrong_annotation, drivers=ONE),
+    Step("upgrade", "the DaemonSet is upgraded and rolled back", upgrade),
+    Step("api", "the API server is killed", kill_api),
+    Step("cni", "the node's CNI configuration is rewritten", rewrite_cni),
+    Step("absent", "no agent on the node", without_agent),
+    Step("annotation", "an annotation that is wrong", wrong_annotation),
     Step("uninstall", "helm uninstall", uninstall),
 ]

@@ -9,10 +9,11 @@ from . import objects
 from .cluster import container_status
 from .load import Load
 from .objects import HTTP_PORT, SHOP, STREAM_PORT, deployment, service
-from .step import ONE, Step
+from .step import Step
 from .weir import FIRST, NAMESPACE, Weir
 
 ISTIO_CLIENT, ISTIO_SERVER, LINKERD_CLIENT, LINKERD_SERVER = "client", "server", "linkerd-client", "linkerd-server"
+CLIENTS = {ISTIO_CLIENT: ISTIO_SERVER, LINKERD_CLIENT: LINKERD_SERVER}
 SERVED = {objects.SERVICE_PORT: HTTP_PORT, STREAM_PORT: STREAM_PORT}
 
 
@@ -92,22 +93,18 @@ def start_linkerd(cluster, report):
 
 
 def init_containers(cluster, report):
-    """A user's init containers run before the proxy listens, if the proxy is no native sidecar."""
+    """A user's init containers run before the proxy listens, if the proxy is no native sidecar; behind istio-validation, as always."""
     weir = Weir(cluster)
     database = f"{objects.DATABASE_ADDRESS}:{objects.DATABASE_PORT}"
-    direct = {"weir.io/before-proxy": "direct"}
-    cases = {"refuse": ({}, True, "refused"), "direct": (direct, False, "connected"), "validated-direct": (direct, True, "connected")}
-    for name, (annotations, validated, _) in cases.items():
+    cases = {"refuse": "refused", "direct": "connected"}
+    for name in cases:
         template = objects.inject_istio(objects.pod(f"early-{name}", objects.app("pause"), inits=[objects.app("dial", database, name="dial")],
-                                                    annotations=annotations))
-        inits = template["spec"]["initContainers"]
-        proxy = inits.pop(1)  # as before native sidecars: the proxy starts with the containers
-        if not validated:
-            inits.pop(0)
+                                                    annotations={"weir.io/before-proxy": name}))
+        proxy = template["spec"]["initContainers"].pop(1)  # as before native sidecars: the proxy starts with the containers
         del proxy["restartPolicy"], proxy["startupProbe"]
         template["spec"]["containers"].insert(0, proxy)
         cluster.apply(objects.envoy_config(f"early-{name}"), deployment(f"early-{name}", template))
-    for name, (_, _, want) in cases.items():
+    for name, want in cases.items():
         pod = cluster.wait_pod(SHOP, f"early-{name}", lambda pod: "terminated" in container_status(pod, "dial")["state"])
         said = container_status(pod, "dial")["state"]["terminated"]["message"]
         report.check(said == want, f"an init container that dials the database, before-proxy {name}: {said}", f"want {want}; weir says {weir.says(pod)}")
@@ -126,14 +123,13 @@ def pid_of(cluster, app, container):
 
 
 def view_from_pods(cluster, report):
-    """No rule and no conntrack entry, and the addresses that the network plugin gave."""
+    """No rule, no conntrack entry, and the addresses that the network plugin gave."""
     for app in (ISTIO_CLIENT, ISTIO_SERVER, LINKERD_CLIENT, LINKERD_SERVER):
         pid = pid_of(cluster, app, "app")
-        rules = cluster.node.out(f"nsenter -t {pid} -n sh -c 'nft list ruleset; iptables-legacy-save; ip6tables-legacy-save' 2>/dev/null | grep -v ^#; true")
-        rules = [line for line in rules.splitlines() if line.startswith("-A") or " jump " in line or "redirect" in line]
+        rules = cluster.node.out(f"nsenter -t {pid} -n sh -c 'nft list ruleset; {{ iptables-legacy-save; ip6tables-legacy-save; }} | grep ^-A; conntrack -L' 2>/dev/null; true")
         address = cluster.node.out(f"nsenter -t {pid} -n ip -4 -o address show eth0 | awk '{{print $4}}'")
         want = cluster.pod(SHOP, app)["status"]["podIP"]
-        report.check(not rules and address == f"{want}/24", f"{app}: no iptables or nftables rule; its address is {address}", rules)
+        report.check(not rules and address == f"{want}/24", f"{app}: no iptables or nftables rule, no conntrack entry; its address is {address}", rules)
 
 
 def view_from_node(cluster, report):
@@ -153,8 +149,8 @@ def view_from_node(cluster, report):
 
 def totals(cluster, report):
     weir = Weir(cluster)
-    for name in (ISTIO_CLIENT, LINKERD_CLIENT):
-        Load(cluster, name).check_totals(report, weir, "after the start")
+    for name, server in CLIENTS.items():
+        Load(cluster, name, server).check_totals(report, weir, "after the start")
 
 
 MESH = [
@@ -162,7 +158,7 @@ MESH = [
     Step("istio", "Deployments injected as Istio injects", start_istio, needed=True),
     Step("envoys", "through both Envoys, by ClusterIP", through_envoys),
     Step("linkerd", "Deployments injected as Linkerd injects (the proxy is a stand-in)", start_linkerd, needed=True),
-    Step("inits", "init containers under before-proxy's policy", init_containers, drivers=ONE),
+    Step("inits", "init containers under before-proxy's policy", init_containers),
     Step("pods-view", "what the pods see", view_from_pods),
     Step("node-view", "what weir says: pods, metrics", view_from_node),
     Step("totals", "what weir counted is what the applications counted", totals),

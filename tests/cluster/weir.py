@@ -10,7 +10,7 @@ from lab.command import ROOT, LabError
 from .control import NODE_ADDRESS
 from .node import METRICS_PORT
 
-CHART = ROOT / "deploy" / "helm" / "weir"
+CHART, VALUES = ROOT / "deploy" / "helm" / "weir", ROOT / "deploy" / "helm" / "values"
 NAMESPACE, RELEASE = "weir-system", "weir"
 DAEMONSET = f"daemonset/{RELEASE}"
 REPOSITORY, FIRST, SECOND = "localhost/weir", "first", "second"

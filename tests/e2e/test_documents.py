@@ -91,3 +91,53 @@ def test_values_exist(page):
             for key in path.split("."):
                 assert isinstance(at, dict) and (key in at or at == {}), f"{page.name}: --set {path}"
                 at = at.get(key, {})
+
+
+MANUALS = ROOT / "docs" / "man"
+NAMES = re.compile(r"\b(?:weir|istio_tcp|istio_requests|process)_[a-z](?:[a-z0-9_]*[a-z0-9])?\b")
+
+
+def manual_options():
+    """{command: the options that its section of weir(8) tells}"""
+    found, at = {}, None
+    for line in (MANUALS / "weir.8").read_text().splitlines():
+        section = re.match(r"\.Ss (?:weir )?(.*)", line)
+        if section:
+            at = found.setdefault(section[1], set())
+        elif line.startswith(".Sh"):
+            at = None
+        elif line.startswith(".It") and at is not None:
+            at |= set(re.findall(r"Fl -([a-z][a-z.-]*)", line))
+    return found
+
+
+def test_the_manual_has_every_option_and_no_other(options):
+    manual = manual_options()
+    common = manual.pop("Options of all commands but the agent")
+    for command, known in options.items():
+        told = manual[command]
+        assert known - {"version"} <= told | common, f"weir(8) does not tell of weir {command}: {known - told - common}"
+        assert told <= known, f"weir(8) tells of what weir {command} has not: {told - known}"
+
+
+@pytest.fixture(scope="module")
+def words():
+    """Everything in the sources that has such a name: metrics, maps, functions."""
+    found = set()
+    for folder in ("agent", "base", "bpf", "cli", "exporter", "maps"):
+        for path in (ROOT / folder).iterdir():
+            if path.suffix in (".c", ".h", ".def"):
+                found |= set(NAMES.findall(path.read_text()))
+    return found
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted(MANUALS.iterdir()), *sorted((ROOT / "deploy/helm").rglob("*.*"))], ids=lambda page: page.name)
+def test_metrics_and_maps_exist(page, words):
+    """weir_udp_* stands for all that begin so."""
+    if not page.is_file() or page.suffix == ".tgz":
+        return
+    for match in NAMES.finditer(page.read_text()):
+        name, behind = match[0], page.read_text()[match.end():match.end() + 2]
+        plain = re.sub(r"_(bucket|sum|count)$", "", name)
+        known = name in words or plain in words or any(word.startswith(name) for word in words) and behind.startswith(("_", "*", "{", "\\"))
+        assert known, f"{page.name}: {name}"
