@@ -46,11 +46,18 @@ bool apply_unsteerable(const struct loader *l, uint64_t cookie, uint16_t port)
 	       seen == WEIR_SEEN_UNSTEERABLE;
 }
 
-bool apply_captured(const struct loader *l, uint64_t cookie)
+struct taken apply_taken(const struct loader *l, uint64_t cookie)
 {
 	struct weir_pod pod;
+	bool captured = get_pod(l, cookie, &pod) && pod.mode == WEIR_MODE_CAPTURE;
 
-	return get_pod(l, cookie, &pod) && pod.mode == WEIR_MODE_CAPTURE;
+	return (struct taken){ .captured = captured,
+			       .over = captured && (pod.flags & WEIR_POD_TAKEN_OVER) };
+}
+
+bool apply_captured(const struct loader *l, uint64_t cookie)
+{
+	return apply_taken(l, cookie).captured;
 }
 
 struct list_writer {

@@ -10,6 +10,7 @@
 #include "agent/loader.h"
 #include "agent/map.h"
 #include "agent/policy.h"
+#include "agent/takeover.h"
 
 /* What is to be put in force in one network namespace. */
 struct placement {
@@ -25,13 +26,14 @@ struct placement {
 
 /* Does weir_pods have an entry for it? */
 bool apply_known(const struct loader *loader, uint64_t cookie);
-/* Is a policy in force there that redirects? */
 /* Of the policy that is in force; 0: none is. */
 uint32_t apply_generation(const struct loader *l, uint64_t cookie);
 /* Does the proxy listen on that port so that the kernel lets nothing be steered to it? See enum
  * weir_seen. */
 bool apply_unsteerable(const struct loader *l, uint64_t cookie, uint16_t port);
+/* Is a policy in force there that redirects? */
 bool apply_captured(const struct loader *loader, uint64_t cookie);
+struct taken apply_taken(const struct loader *loader, uint64_t cookie);
 
 /*
  * Returns the number of changes, or -errno with *ret_error set. When the lists do not fit, the

@@ -190,7 +190,7 @@ static int put_in_force(struct reconciler *r, struct managed *m, int netns_fd, u
 	if (r->nsid && m->cookie != cookie)
 		nsid_follow(r->nsid, netns_fd); /* before it is read: what changes then is told */
 	m->cookie = cookie;
-	takeover_decide(m->policy, apply_captured(r->loader, cookie), netns_fd, m->netns);
+	takeover_decide(m->policy, apply_taken(r->loader, cookie), netns_fd, m->netns);
 	if (keeps_last_good(r, m, cookie)) {
 		/* its program may be an older agent's */
 		loader_attach_netns(r->loader, netns_fd, cookie);

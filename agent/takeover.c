@@ -5,12 +5,14 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 
-void takeover_decide(struct policy *policy, bool captured_before, int netns_fd, const char *netns)
+void takeover_decide(struct policy *policy, struct taken before, int netns_fd, const char *netns)
 {
 	_cleanup_free_ char *command = NULL;
 	uint32_t kinds = 0;
 
-	if (policy->state != POLICY_CAPTURED || (!policy->takeover && captured_before) ||
+	if (policy->state == POLICY_CAPTURED && before.over)
+		policy->pod.flags |= WEIR_POD_TAKEN_OVER;
+	if (policy->state != POLICY_CAPTURED || (!policy->takeover && before.captured) ||
 	    rules_find(netns_fd, &kinds) || !kinds)
 		return;
 	if (!policy->takeover) {
@@ -19,6 +21,7 @@ void takeover_decide(struct policy *policy, bool captured_before, int netns_fd, 
 					       "weir.io/takeover: \"on\""));
 		return;
 	}
+	policy->pod.flags |= WEIR_POD_TAKEN_OVER;
 	command = rules_removal(kinds, netns);
 	policy_add_warning(policy,
 			   xasprintf("weir has taken over from the pod's own iptables rules; they "

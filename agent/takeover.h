@@ -5,11 +5,17 @@
 
 #include "agent/policy.h"
 
+/* What weir does in a pod's network namespace already. */
+struct taken {
+	bool captured;
+	bool over; /* from rules, which may be gone by now */
+};
+
 /*
  * Leaves the pod to its rules (the policy no longer captures) unless it is to be taken over; then a
  * warning tells how they can go. Asked where weir has not captured the pod yet: what a pod with
  * CAP_NET_ADMIN loads later is no way out. netns: its path, for the command.
  */
-void takeover_decide(struct policy *policy, bool captured_before, int netns_fd, const char *netns);
+void takeover_decide(struct policy *policy, struct taken before, int netns_fd, const char *netns);
 
 #endif

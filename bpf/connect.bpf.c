@@ -91,6 +91,11 @@ static __always_inline void choose_own(struct bpf_sock_addr *ctx, const struct w
  * pod's own address that address, for anything outside the pod's. A socket whose port is already
  * bound cannot be bound again: it is sent to the pod's own address, where the kernel chooses the
  * same as source.
+ *
+ * In a pod that had iptables rules the kernel remembers, for two minutes after their end, the
+ * connections that these redirected from the pod's address to loopback. One that had the same two
+ * ends would get another source port from it, under which nobody could find what was dialled: there
+ * no connection goes from the one to the other.
  */
 static __always_inline void send_to_proxy(struct bpf_sock_addr *ctx, int family, struct attempt *a,
 					  __u16 port)
@@ -105,7 +110,7 @@ static __always_inline void send_to_proxy(struct bpf_sock_addr *ctx, int family,
 		if (ctx->sk->src_port)
 			choose_free(ctx, a, &to, port);
 	} else if (!weir_addr_is_loopback(&a->dst) && !weir_addr_is_any(source)) {
-		if (ctx->sk->src_port)
+		if (ctx->sk->src_port || (a->pod->flags & WEIR_POD_TAKEN_OVER))
 			choose_own(ctx, source, &to, port);
 		else if (sockaddr_bind(ctx, family, source) == 0)
 			a->conn->flags |= WEIR_CONN_BOUND;

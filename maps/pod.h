@@ -84,6 +84,7 @@ enum weir_pod_flag {
 		1 << 23, /* weir.io/ annotations declare its proxy: no mesh validates it */
 	WEIR_POD_CAPTURE_OFF =
 		1 << 24, /* weir.io/capture: off is a verdict on each of its connections */
+	WEIR_POD_TAKEN_OVER = 1 << 25, /* iptables rules redirected it before */
 };
 
 /* Of these: whose connection it is matters. */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pods that run before weir: those with iptables rules of their mesh's own are left alone, or taken over when that is wanted."""
 
+import json
 import re
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 
 from lab import iptables, net
 from lab.command import wait_until
-from support import APP, INBOUND, OUTBOUND, Shell, assert_redirected, dual_stack, known, plain_pod, start_proxy, wait_state
+from support import APP, INBOUND, OUTBOUND, PYTHON, Shell, assert_redirected, dual_stack, known, plain_pod, start_proxy, wait_state
 from test_discover import told_with_address
 from test_outcomes import BASIC
 
@@ -33,6 +34,8 @@ NATIVE_REDIRECT = """table inet istio-proxy-nat {
 	chain istio-inbound { tcp dport { 15008, 15020, 15021, 15090 } return; meta l4proto tcp jump istio-in-redirect; }
 	chain istio-output {
 		oifname "lo" ip saddr 127.0.0.6 return;
+		oifname "lo" ip daddr != 127.0.0.1 meta l4proto tcp tcp dport != 15008 meta skuid 1337 jump istio-in-redirect;
+		oifname "lo" meta skuid != 1337 return;
 		meta skuid 1337 return;
 		meta skgid 1337 return;
 		ip daddr 127.0.0.1 return;
@@ -152,6 +155,52 @@ def test_taken_over(lab, kind, by):
     if kind != "nft":
         assert OWN.splitlines()[1] in net.in_netns(pod.netns, f"{kind}-save", "-t", "filter").stdout
     wait_until(lambda: not told_again(lab, pod)["warnings"], "the warning to go")
+
+
+PORTS = range(20000, 20040)
+# Connects until each of these ports has been its own once; tells where it was not told what was dialled.
+EVERY_PORT = """
+import json, socket, struct, sys
+left, wrong = set(range({0.start}, {0.stop}, 2)), []  # connect() prefers these
+for attempt in range(100 * len(left)):
+    s = socket.create_connection(("{1}", 80), 5)
+    port, told = s.getsockname()[1], json.loads(s.recv(4096))["odst_ip"]
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # at once, so that the port is free again
+    s.close()
+    left.discard(port)
+    if told != "{1}:80":
+        wrong.append([port, told])
+    if not left:
+        break
+print(json.dumps(wrong or sorted(left)))
+"""
+PROXIES = {"on all addresses": ("istio", REDIRECT["iptables-nft"], (f"0.0.0.0:{OUTBOUND}", f"0.0.0.0:{INBOUND}"), 1337),
+           "on loopback": ("linkerd", SETS["linkerd"], ("127.0.0.1:4140", "0.0.0.0:4143"), 2102)}
+
+
+@pytest.mark.parametrize("where", PROXIES)
+def test_ports_that_the_rules_have_seen(lab, where):
+    """conntrack remembers for two minutes whom the rules redirected. What weir redirects from the same port must not be taken for it."""
+    mesh, load_rules, listeners, uid = PROXIES[where]
+    pod, peer = lab.pod("web", mesh=mesh, annotations={"weir.io/takeover": "on"}), plain_pod(lab, 80)
+    load_rules(pod)
+    pod.serve(*listeners, uid=uid, container=f"{mesh}-proxy")
+    net.in_netns(pod.netns, "sysctl", "-qw", f"net.ipv4.ip_local_port_range={PORTS.start} {PORTS.stop - 1}")
+
+    def told_wrongly():
+        return json.loads(pod.run([PYTHON, "-c", EVERY_PORT.format(PORTS, peer.ip)], uid=APP, timeout=60).stdout)
+
+    told_with_address(pod)
+    assert told_wrongly() == []  # by the rules
+    for step in ("with rules", "without", "and another agent"):
+        agent = lab.agent() if step != "without" else agent
+        wait_state(lab, pod)
+        assert told_wrongly() == [], step
+        if step == "with rules":
+            subprocess.run(removal(lab, pod), shell=True, check=True)
+            wait_until(lambda: not told_again(lab, pod)["warnings"], "the warning to go")
+        else:
+            agent.stop()
 
 
 def told_again(lab, pod):
