@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/utf8.h"
 
 #define GAP	  3
 #define GAP_MIN	  1
@@ -23,7 +24,8 @@ void table_add(struct table *t, const char *text)
 {
 	if (!(t->n & (t->n - 1))) /* room doubles at powers of two */
 		t->cells = xrealloc(t->cells, (t->n ? t->n * 2 : 1) * sizeof(*t->cells));
-	t->cells[t->n++] = xstrdup(text && *text ? text : "-");
+	t->cells[t->n] = xstrdup(text && *text ? text : "-");
+	utf8_disarm(t->cells[t->n++]);
 }
 
 void table_addf(struct table *t, const char *fmt, ...)
@@ -37,17 +39,20 @@ void table_addf(struct table *t, const char *fmt, ...)
 	table_add(t, buf_text(&b));
 }
 
-void table_shorten(const char *text, char *ret, size_t room)
+char *table_shorten(const char *text, size_t width)
 {
-	size_t len = strlen(text), head = room / 2 - 1, tail = room - head - 2;
+	size_t columns = utf8_columns(text), head, tail, start;
 
-	if (len < room) {
-		memcpy(ret, text, len + 1);
-		return;
-	}
-	memcpy(ret, text, head);
-	ret[head] = '~';
-	memcpy(ret + head + 1, text + len - tail, tail + 1);
+	if (columns <= width)
+		return xstrdup(text);
+	if (!width)
+		return xstrdup("");
+	head = (width + 1) / 2 - 1;
+	tail = width - head - 1;
+	start = utf8_fit(text, columns - tail);
+	if (columns - utf8_columns(text + start) < columns - tail) /* half a wide letter is none */
+		start += utf8_len(text + start, strlen(text + start)) ?: 1;
+	return xasprintf("%.*s~%s", (int)utf8_fit(text, head), text, text + start);
 }
 
 static size_t column_width(const struct table *t, size_t column)
@@ -55,8 +60,8 @@ static size_t column_width(const struct table *t, size_t column)
 	size_t width = 0;
 
 	for (size_t i = column; i < t->n; i += t->columns)
-		if (strlen(t->cells[i]) > width)
-			width = strlen(t->cells[i]);
+		if (utf8_columns(t->cells[i]) > width)
+			width = utf8_columns(t->cells[i]);
 	return width;
 }
 
@@ -97,15 +102,10 @@ static size_t fit(const struct table *t, size_t *widths)
 
 static void print_cell(const char *text, size_t width, bool right, bool last, FILE *out)
 {
-	_cleanup_free_ char *shown = xcalloc(1, width + 1);
+	_cleanup_free_ char *shown = table_shorten(text, width);
+	int blanks = (int)(width - utf8_columns(shown));
 
-	table_shorten(text, shown, width + 1);
-	if (right)
-		fprintf(out, "%*s", (int)width, shown);
-	else if (last)
-		fputs(shown, out);
-	else
-		fprintf(out, "%-*s", (int)width, shown);
+	fprintf(out, "%*s%s%*s", right ? blanks : 0, "", shown, right || last ? 0 : blanks, "");
 }
 
 void table_print(const struct table *t, FILE *out)

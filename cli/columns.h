@@ -20,13 +20,15 @@ struct table {
 	char **cells; /* owned */
 	const struct table_column
 		*layout; /* one a column, or NULL: to the left, and never shrunk */
-	size_t width; /* of the whole, in characters; 0: as wide as need be */
+	size_t width; /* of the whole, in columns; 0: as wide as need be */
 };
 
 #define _cleanup_table_ _cleanup_(table_free)
 
 void table_free(struct table *t);
-/* One cell, copied; rows fill from the left. NULL and "" print as "-". */
+/* One cell, copied, without what a terminal would obey; rows fill from the left. NULL and "" print
+ * as
+ * "-". */
 void table_add(struct table *t, const char *text);
 void table_addf(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /*
@@ -35,7 +37,8 @@ void table_addf(struct table *t, const char *fmt, ...) __attribute__((format(pri
  */
 void table_print(const struct table *t, FILE *out);
 
-/* Copies text into room bytes; what is too long loses its middle: "shop/ca~x2k9p". */
-void table_shorten(const char *text, char *ret, size_t room);
+/* A copy of at most width columns, the caller's; what is too long loses its middle:
+ * "shop/ca~x2k9p". */
+char *table_shorten(const char *text, size_t width);
 
 #endif

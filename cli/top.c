@@ -114,7 +114,7 @@ static const struct argp argp = {
 	.parser = parse,
 	.doc = "What goes on between this node's workloads, in rates.\v"
 	       "Keys: h help, q quit, 1-4 or Tab view, < > sort, r reverse, / filter, d delay, "
-	       "space refresh. Read from the pinned maps: no agent is needed.",
+	       "space refresh, p pause. Read from the pinned maps: no agent is needed.",
 	.children = options_children,
 };
 

@@ -8,6 +8,7 @@
 #define WEIR_CLI_TOP_H
 
 #include <jansson.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "cli/conn_list.h"
@@ -54,6 +55,7 @@ struct top {
 	struct top_past *past;
 	enum top_view view;
 	struct top_sample sample; /* of `view` */
+	time_t taken; /* when the sample was, by the clock on the wall */
 	double interval; /* between this sample and the one before; 0: there was none */
 	const char *filter; /* part of a name; NULL or "": all */
 	size_t sort; /* index in top_columns */

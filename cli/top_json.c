@@ -49,7 +49,7 @@ json_t *top_json(const struct top *t)
 
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(list, row_json(t, rows[i]));
-	return json_pack("{s:I, s:f, s:s, s:s, s:b, s:o}", "time", (json_int_t)time(NULL),
+	return json_pack("{s:I, s:f, s:s, s:s, s:b, s:o}", "time", (json_int_t)t->taken,
 			 "interval_seconds", t->interval, "view", top_view_names[t->view], "sort",
 			 top_columns[t->sort].name, "reverse", t->reverse, "rows", list);
 }

@@ -395,5 +395,6 @@ int top_read(struct top *t, char **ret_error)
 	t->interval = t->sample.time ? now.time - t->sample.time : 0;
 	top_sample_free(&t->sample);
 	t->sample = now;
+	t->taken = time(NULL);
 	return 0;
 }

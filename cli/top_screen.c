@@ -5,6 +5,8 @@
  */
 #include <curses.h>
 #include <errno.h>
+#include <limits.h>
+#include <locale.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -14,10 +16,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
 #include "cli/top.h"
 
 #define HEAD_LINES 3
 #define ESCAPE	   27
+#define REDRAW	   ('L' & 0x1f)
 #define FILTER_MAX 64
 
 struct screen {
@@ -31,6 +35,7 @@ struct screen {
 	char filter[FILTER_MAX];
 	char error[256]; /* the last line of the screen; "" for none */
 	bool help;
+	bool paused; /* nothing is read but at a key */
 	bool done;
 	int signal; /* that ended it */
 };
@@ -52,9 +57,10 @@ static void print_help(const struct screen *s)
 		printw("  %c              sort by %s\n", top_columns[i].key, top_columns[i].name);
 	printw("  r              the other way round\n"
 	       "  /              only names that hold a text; Escape or nothing: all\n"
-	       "  Up Down PgUp PgDn Home\n"
+	       "  Up Down PgUp PgDn Home End\n"
 	       "  d s            delay between two tables\n"
-	       "  space          now\n"
+	       "  space Enter    now\n"
+	       "  p              pause, go on\n"
 	       "  h ?            this; any key goes back\n"
 	       "  q              end\n");
 }
@@ -75,15 +81,15 @@ static void print_table(const struct screen *s)
 			*end = '\0';
 		if (row == HEAD_LINES)
 			attron(A_REVERSE);
-		mvaddnstr(row, 0, line, COLS);
+		mvaddnstr(row, 0, line, (int)utf8_fit(line, (size_t)COLS));
 		if (row == HEAD_LINES)
 			hline(' ', COLS - getcurx(stdscr));
 		attroff(A_REVERSE);
 		line = end ? end + 1 : NULL;
 		row++;
 	}
-	if (*s->error)
-		mvaddnstr(LINES - 1, 0, s->error, COLS);
+	if (*s->error || s->paused)
+		mvaddnstr(LINES - 1, 0, *s->error ? s->error : "paused: p goes on", COLS);
 }
 
 static void draw(const struct screen *s)
@@ -261,16 +267,34 @@ static void obey(struct screen *s, int key)
 		move_sort(s, 1);
 	else if (key == 'r' || key == 'R')
 		s->top->reverse = !s->top->reverse;
-	else if (key == ' ')
+	else if (key == ' ' || key == '\n' || key == '\r' || key == KEY_ENTER)
 		read_now(s);
+	else if (key == 'p')
+		s->paused = !s->paused;
+	else if (key == REDRAW)
+		clearok(curscr, TRUE);
 	else if (key == KEY_UP || key == KEY_DOWN)
 		scroll_rows(s, key == KEY_UP ? -1 : 1);
 	else if (key == KEY_PPAGE || key == KEY_NPAGE)
 		scroll_rows(s, key == KEY_PPAGE ? -page : page);
 	else if (key == KEY_HOME)
 		s->skip = 0;
+	else if (key == KEY_END)
+		scroll_rows(s, INT_MAX / 2);
 	else
 		sort_key(s, key);
+}
+
+/* The time for it has come. */
+static void refresh_rows(struct screen *s)
+{
+	if (s->paused) {
+		s->due = now_seconds() + s->delay;
+		return;
+	}
+	read_now(s);
+	if (s->left && !--s->left)
+		s->done = true;
 }
 
 static void loop(struct screen *s)
@@ -285,9 +309,7 @@ static void loop(struct screen *s)
 		if (key != ERR) {
 			obey(s, key);
 		} else if (!s->done && now_seconds() >= s->due) {
-			read_now(s);
-			if (s->left && !--s->left)
-				s->done = true;
+			refresh_rows(s);
 		}
 	}
 }
@@ -310,6 +332,8 @@ static int open_screen(struct screen *s, sigset_t *signals)
 	s->signal_fd = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->signal_fd < 0)
 		return -errno;
+	if (!setlocale(LC_CTYPE, "") || MB_CUR_MAX == 1) /* nobody said: names may still be UTF-8 */
+		setlocale(LC_CTYPE, "C.UTF-8");
 	s->term = newterm(NULL, stdout, stdin);
 	if (!s->term)
 		return -ENOTTY;
@@ -339,7 +363,9 @@ int top_screen(struct top *t, double delay, uint32_t iterations)
 
 	if (r < 0) {
 		fprintf(stderr, "weir top: no screen: %s; give -b for plain text\n",
-			r == -ENOTTY ? "TERM names no terminal that is known" : strerror(-r));
+			r == -ENOTTY
+				? "TERM names no terminal that is known here (TERM=xterm may do)"
+				: strerror(-r));
 		close_fd(&s.signal_fd);
 		return EXIT_FAILURE;
 	}

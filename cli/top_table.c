@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/utf8.h"
 #include "cli/columns.h"
 #include "cli/top.h"
 #include "cli/units.h"
@@ -101,9 +102,8 @@ static void write_head(const struct top *t, const struct top_row *const *rows, s
 {
 	char clock[16], sent[UNITS_TEXT], received[UNITS_TEXT], opened[UNITS_TEXT],
 		failed[UNITS_TEXT];
-	_cleanup_free_ char *line = NULL, *cut = xcalloc(1, width + 1);
+	_cleanup_free_ char *line = NULL, *cut = NULL;
 	struct top_row sum = { 0 };
-	time_t now = time(NULL);
 
 	for (size_t i = 0; i < n; i++) {
 		sum.sent += rows[i]->sent;
@@ -112,18 +112,20 @@ static void write_head(const struct top *t, const struct top_row *const *rows, s
 		sum.failed += rows[i]->failed;
 		sum.totals.open += rows[i]->totals.open;
 	}
-	strftime(clock, sizeof(clock), "%H:%M:%S", localtime(&now));
+	strftime(clock, sizeof(clock), "%H:%M:%S", localtime(&t->taken));
 	line = xasprintf("weir top - %s, %zu %s by %s%s%s%s", clock, n, top_view_names[t->view],
 			 top_columns[t->sort].name, t->reverse ? " reversed" : "",
 			 t->filter && *t->filter ? ", with " : "", t->filter ?: "");
-	table_shorten(line, cut, width + 1);
+	utf8_disarm(line);
+	cut = table_shorten(line, width);
 	fprintf(out, "%s\n", cut);
 	free(line);
+	free(cut);
 	line = xasprintf("a second: sent %s, received %s, opened %s, failed %s; open: %llu",
 			 units_bytes(sum.sent, sent), units_bytes(sum.received, received),
 			 units_rate(sum.opened, opened), units_rate(sum.failed, failed),
 			 (unsigned long long)sum.totals.open);
-	table_shorten(line, cut, width + 1);
+	cut = table_shorten(line, width);
 	fprintf(out, "%s\n\n", cut);
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/text.h"
 
-#include <stdint.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 
 static const char *const type_names[][2] = {
 	[TEXT_COUNTER] = { [RENDER_TEXT] = "counter", [RENDER_OPENMETRICS] = "counter" },
@@ -57,41 +57,13 @@ void text_family(struct buf *out, enum render_format format, enum text_type type
 	buf_printf(out, "\n# TYPE %.*s %s\n", len, name, text_type_name(type, format));
 }
 
-/* Length of the UTF-8 sequence at s, of which size bytes may be read; 0 if it is none. */
-static size_t utf8_len(const unsigned char *s, size_t size)
-{
-	static const struct {
-		uint8_t first, last; /* byte that starts such a sequence */
-		uint8_t len;
-		uint8_t low, high; /* bounds of its second byte (RFC 3629, section 4) */
-	} forms[] = {
-		{ 0x01, 0x7f, 1, 0, 0 },       { 0xc2, 0xdf, 2, 0x80, 0xbf },
-		{ 0xe0, 0xe0, 3, 0xa0, 0xbf }, { 0xe1, 0xec, 3, 0x80, 0xbf },
-		{ 0xed, 0xed, 3, 0x80, 0x9f }, { 0xee, 0xef, 3, 0x80, 0xbf },
-		{ 0xf0, 0xf0, 4, 0x90, 0xbf }, { 0xf1, 0xf3, 4, 0x80, 0xbf },
-		{ 0xf4, 0xf4, 4, 0x80, 0x8f },
-	};
-	size_t i = 0;
-
-	while (i < ARRAY_SIZE(forms) && (*s < forms[i].first || *s > forms[i].last))
-		i++;
-	if (i == ARRAY_SIZE(forms) || forms[i].len > size)
-		return 0;
-	if (forms[i].len > 1 && (s[1] < forms[i].low || s[1] > forms[i].high))
-		return 0;
-	for (size_t n = 2; n < forms[i].len; n++)
-		if ((s[n] & 0xc0) != 0x80)
-			return 0;
-	return forms[i].len;
-}
-
 void text_label(struct buf *labels, const char *name, const char *value, size_t size)
 {
 	size_t len = strnlen(value, size);
 
 	buf_printf(labels, "%s%s=\"", labels->len ? "," : "", name);
 	for (size_t i = 0; i < len;) {
-		size_t n = utf8_len((const unsigned char *)value + i, len - i);
+		size_t n = utf8_len(value + i, len - i);
 
 		if (n == 1)
 			escape(labels, value[i], "\\\"");

@@ -2,6 +2,8 @@
 """The image's file system, assembled as for a release: what is in it, how large it is, and weir run in it with nothing else."""
 
 import json
+import os
+import pty
 import signal
 import subprocess
 
@@ -34,6 +36,25 @@ def chroot(image, *argv, env=None):
     done = subprocess.run(["/usr/sbin/chroot", image, *argv], capture_output=True, text=True, timeout=60, env=env or {}, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def top_on(term, pid, image, lab):
+    """What weir top draws in the image, beside the agent."""
+    master, slave = pty.openpty()
+    argv = ["nsenter", f"--mount=/proc/{pid}/ns/mnt", "/usr/sbin/chroot", image, "/usr/sbin/weir", "top", f"--bpf-dir={lab.bpf_dir}", "-d", "0.1", "-n", "2"]
+    process = subprocess.Popen([str(arg) for arg in argv], stdin=slave, stdout=slave, stderr=slave, env={"TERM": term})
+    os.close(slave)
+    output = b""
+    try:
+        while True:
+            output += os.read(master, 65536)
+    except OSError:  # its other end is closed
+        assert process.wait(20) == 0, output
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+    return output.decode()
 
 
 def test_contents(image):
@@ -69,6 +90,8 @@ def test_the_agent_runs_in_it(lab, image):
             assert ask(lab, "status")["kubernetes"]["reachable"]
             pod, peer = wait_state(lab, lab.pod("web", mesh="istio").write()), plain_pod(lab, 80)
             assert pod.connect(f"{peer.ip}:80", uid=APP)["errno"] == "ECONNREFUSED"  # its proxy is not there yet
+            for term in ("xterm", "xterm-256color", "screen", "tmux-256color", "linux"):  # as kubectl exec and people's terminals say
+                assert "workloads by bytes" in top_on(term, process.pid, image, lab)
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0

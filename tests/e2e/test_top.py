@@ -186,7 +186,13 @@ def test_keys(node, pair):
         terminal.wait("default/client")
         terminal.keys("h")
         terminal.wait("PgUp PgDn")
-        terminal.keys("x", "d")
+        terminal.keys("x", "p")
+        screen = terminal.wait("paused: p goes on")
+        time.sleep(1.2)
+        assert terminal.screen()[0] == screen[0]  # with its clock
+        terminal.keys("Enter")
+        wait_until(lambda: terminal.screen()[0] != screen[0], "a look while it pauses")
+        terminal.keys("p", "End", "Home", "C-l", "d")
         terminal.wait("seconds:")
         terminal.keys("7", "Enter", "h")
         terminal.wait("every 7.0 s")
@@ -204,6 +210,29 @@ def test_another_size(node, pair):
         terminal.wait("default/client .*K")
         terminal.keys("q")
         terminal.wait("status 0")
+
+
+def test_names_that_terminals_would_obey(node):
+    """Wide letters take two columns each and are not cut in the middle; escapes are not obeyed."""
+    server = pod_of(node, "plain")
+    server.serve("[::]:8080", mode="sink", options=["--no-greet"])
+    names = "\u540d\u524d" * 12, "evil\x1b[31m\x07red", "\u00e9t\u00e9-" * 16
+    pods = [wait_state(node, node.pod(f"odd-{i}", owner=f"Deployment/{name}").write(), "not_captured") for i, name in enumerate(names)]
+    shells = [Shell(pod) for pod in pods]
+    try:
+        for shell in shells:
+            shell(f"s = tcp(); s.connect(('{server.ip}', 8080)); s.sendall(b'x' * 1000)")
+        with Terminal(node, "-d", "0.3", "--view=edges", "--filter=plain") as terminal:
+            screen = [line for line in terminal.wait("out .*ain:8080") if ":8080" in line]
+            assert any("[31m?red out" in line for line in screen) and any("\u540d" in line for line in screen)
+            assert len(screen) == 6 and all(line.rstrip().endswith(" direct") for line in screen)
+        text = batch(node, "--view=edges", "--filter=plain") + node.weir("conns").stdout
+        assert "\x1b" not in text and "\x07" not in text and "~" in text
+        rows = node.weir("conns", "-o", "json", "--pod=odd-*", "--sort=pod")["connections"]
+        assert [row["workload"] for row in rows] == list(names)
+    finally:
+        for shell in shells:
+            shell.close()
 
 
 @pytest.mark.parametrize("how", ["q", signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

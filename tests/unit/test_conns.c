@@ -243,15 +243,29 @@ static void test_units(void **state)
 
 static void test_long_text_loses_its_middle(void **state)
 {
-	char text[10];
+	static const struct {
+		const char *text;
+		size_t width;
+		const char *shown;
+	} cases[] = {
+		{ "shop/cart-7d9f-x2k9p", 9, "shop~2k9p" },
+		{ "123456789", 9, "123456789" },
+		{ "", 9, "" },
+		{ "123", 2, "~3" },
+		{ "123", 1, "~" },
+		{ "123", 0, "" },
+		{ "\u540d\u524d\u540d\u524d", 8, "\u540d\u524d\u540d\u524d" },
+		{ "\u540d\u524d\u540d\u524d", 7, "\u540d~\u524d" },
+		{ "\u540d\u524d\u540d\u524d", 5, "\u540d~\u524d" },
+		{ "e\u0301te\u0301-long", 5, "e\u0301t~ng" },
+	};
 
 	(void)state;
-	table_shorten("shop/cart-7d9f-x2k9p", text, sizeof(text));
-	assert_string_equal(text, "shop~2k9p");
-	table_shorten("123456789", text, sizeof(text));
-	assert_string_equal(text, "123456789");
-	table_shorten("", text, sizeof(text));
-	assert_string_equal(text, "");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *shown = table_shorten(cases[i].text, cases[i].width);
+
+		assert_string_equal(shown, cases[i].shown);
+	}
 }
 
 static void test_a_table_fits(void **state)
