@@ -91,7 +91,8 @@ static void report_losses(struct agent *agent)
 		const char *text;
 	} losses[] = {
 		{ WEIR_COUNTER_UNTRACKED_SOCKETS, "sockets without room for their storage" },
-		{ WEIR_COUNTER_FLOW_OVERFLOW, "weir_flows is full: counted as other" },
+		{ WEIR_COUNTER_FLOW_OVERFLOW,
+		  "counted as other: weir_flows is full, or a workload has too many ports" },
 		{ WEIR_COUNTER_ORIGDST_LOST, "weir_origdst is full: original destinations lost" },
 		{ WEIR_COUNTER_LISTENER_LOST, "listeners that could not be recorded" },
 		{ WEIR_COUNTER_VERDICT_LOST, "weir_verdicts is full: verdicts not counted" },

@@ -70,8 +70,9 @@ static const struct {
 	const char *map;
 	enum weir_counter counter;
 } filled[] = {
-	{ "weir_flows", WEIR_COUNTER_FLOW_OVERFLOW },
-	{ "weir_udp_flows", WEIR_COUNTER_UDP_OVERFLOW },
+	{ "weir_flows", WEIR_COUNTER_FLOWS_FULL },
+	{ "weir_udp_flows", WEIR_COUNTER_UDP_FLOWS_FULL },
+	{ "weir_flow_ports", WEIR_COUNTER_PORTS_FULL },
 	{ "weir_origdst", WEIR_COUNTER_ORIGDST_LOST },
 	{ "weir_listeners", WEIR_COUNTER_LISTENER_LOST },
 	{ "weir_verdicts", WEIR_COUNTER_VERDICT_LOST },

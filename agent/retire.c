@@ -181,6 +181,24 @@ static uint64_t forget_flows(int fd, struct rows rows)
 	return n;
 }
 
+/* All flows of the workload go, and so do the ports that they were counted for. */
+static void forget_ports(const struct loader *l, struct rows rows)
+{
+	int fd = loader_map(l, "weir_flow_ports");
+
+	for (size_t i = 0; i < rows.n; i++) {
+		const struct weir_flow_key *flow = (const void *)(rows.first + i * rows.size);
+		struct weir_flow_port key = { .workload = flow->workload,
+					      .direction = (uint16_t)flow->direction,
+					      .port = (uint16_t)flow->port };
+
+		if (flow->port <= UINT16_MAX)
+			bpf_map_delete_elem(fd, &key);
+		key.port = 0;
+		bpf_map_delete_elem(fd, &key);
+	}
+}
+
 static void free_workload(const struct loader *l, const struct snapshot *s, uint32_t workload)
 {
 	struct rows verdicts = verdicts_of(s, workload);
@@ -191,6 +209,8 @@ static void free_workload(const struct loader *l, const struct snapshot *s, uint
 
 	for (size_t i = 0; i < verdicts.n; i++)
 		forget(loader_map(l, "weir_verdicts"), &v[i].key, &v[i].count, sizeof(v[i].count));
+	forget_ports(l, flows_of(s, workload));
+	forget_ports(l, udp_flows_of(s, workload));
 	uncount_flows(l, WEIR_COUNTER_FLOWS, freed);
 	uncount_flows(l, WEIR_COUNTER_UDP_FLOWS, udp_freed);
 	apply_unreserve(l, workload);

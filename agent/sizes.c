@@ -15,9 +15,10 @@
  * each pod besides), and arrays, whose size is part of their meaning.
  */
 static const char *const resizable[] = {
-	"weir_pods",  "weir_pod_names", "weir_pending", "weir_seen",	 "weir_local",
-	"weir_ports", "weir_cidrs",	"weir_ids",	"weir_links",	 "weir_routes",
-	"weir_names", "weir_traits",	"weir_peers",	"weir_verdicts", "weir_listeners",
+	"weir_pods",  "weir_pod_names", "weir_pending",	  "weir_seen",
+	"weir_local", "weir_ports",	"weir_cidrs",	  "weir_ids",
+	"weir_links", "weir_routes",	"weir_names",	  "weir_traits",
+	"weir_peers", "weir_verdicts",	"weir_listeners", "weir_flow_ports",
 };
 
 static const char *find_resizable(const char *name, size_t len)

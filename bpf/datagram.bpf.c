@@ -252,7 +252,8 @@ static __always_inline struct weir_udp_flow *find_flow(const struct weir_flow_ke
 		return flow;
 	if (key.peer == WEIR_ID_OTHER) { /* has a place beyond the limit */
 		bpf_map_update_elem(&weir_udp_flows, &key, &nothing, BPF_NOEXIST);
-	} else if (stats_read(WEIR_COUNTER_UDP_FLOWS) < stats_read(WEIR_COUNTER_FLOWS_LIMIT)) {
+	} else if (account_flow_fits(WEIR_COUNTER_UDP_FLOWS, WEIR_COUNTER_UDP_FLOWS_FULL) &&
+		   account_port_fits(&key)) {
 		if (!bpf_map_update_elem(&weir_udp_flows, &key, &nothing, BPF_NOEXIST))
 			stats_count(WEIR_COUNTER_UDP_FLOWS);
 	} else {

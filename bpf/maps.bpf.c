@@ -17,6 +17,7 @@ struct weir_names_map weir_names SEC(".maps");
 struct weir_traits_map weir_traits SEC(".maps");
 struct weir_peers_map weir_peers SEC(".maps");
 struct weir_flows_map weir_flows SEC(".maps");
+struct weir_flow_ports_map weir_flow_ports SEC(".maps");
 struct weir_verdicts_map weir_verdicts SEC(".maps");
 struct weir_named_ports_map weir_named_ports SEC(".maps");
 struct weir_counters_map weir_counters SEC(".maps");

@@ -5,6 +5,7 @@
  * weir_traits: what else do metrics say of this workload, or of which pod of it is this id?
  * weir_peers: who has this address, or who is dialled by this address and port?
  * weir_named_ports: does a Service or a container name this port (or is it one of the many)?
+ * weir_flow_ports: has this workload got flows of this port, which nothing names? How many such?
  * weir_verdicts: how often was this decided for that workload?
  * weir_counters: what was lost, so that no loss is silent?
  */
@@ -160,6 +161,21 @@ _Static_assert(sizeof(struct weir_verdict_key) == 16, "ABI");
 /* weir_named_ports: 1,024 words of 64 bits, one bit a port. */
 #define WEIR_NAMED_PORT_WORDS 1024
 
+/*
+ * Key of weir_flow_ports; value: __u64, which is 1, or for port 0 how many of them there are. A
+ * proxy accepts whatever port its pod is asked for: who scans it would fill weir_flows otherwise.
+ */
+struct weir_flow_port {
+	__u32 workload;
+	__u16 direction; /* enum weir_direction */
+	__u16 port; /* host order; 0: all of them */
+};
+
+_Static_assert(sizeof(struct weir_flow_port) == 8, "ABI");
+
+/* Ports that nothing names, of a workload in one direction. */
+#define WEIR_UNNAMED_PORTS 256
+
 /* Indices of weir_counters; value: __u64. Append-only. X(number, NAME) */
 #define WEIR_COUNTERS(X)                                                                    \
 	X(0, UNTRACKED_SOCKETS) /* no room for socket storage: its bytes are not counted */ \
@@ -175,7 +191,10 @@ _Static_assert(sizeof(struct weir_verdict_key) == 16, "ABI");
 	X(10, UNWATCHED) /* connections found while it was needed and was not */            \
 	X(11, TLS_ASKED) /* no loss: 1 while first payloads are looked at */                \
 	X(12, UDP_FLOWS) /* no loss: entries of weir_udp_flows that the hooks made */       \
-	X(13, UDP_OVERFLOW) /* datagrams folded into "other" */
+	X(13, UDP_OVERFLOW) /* datagrams folded into "other" */                             \
+	X(14, FLOWS_FULL) /* no place in weir_flows */                                      \
+	X(15, UDP_FLOWS_FULL) /* no place in weir_udp_flows */                              \
+	X(16, PORTS_FULL) /* no place in weir_flow_ports for a port that nothing names */
 
 /* Entries of weir_counters: room for more of them, so that an upgrade keeps the map. */
 #define WEIR_COUNTERS_ROOM 32
@@ -184,7 +203,7 @@ enum weir_counter {
 #define X(number, NAME) WEIR_COUNTER_##NAME = number,
 	WEIR_COUNTERS(X)
 #undef X
-		WEIR_COUNTER_MAX = 14
+		WEIR_COUNTER_MAX = 17
 };
 
 #endif

@@ -20,17 +20,19 @@ struct payload {
 	__u64 received;
 };
 
-static __always_inline __u32 account_port(__u16 port)
+static __always_inline int account_named(__u16 port)
 {
 	__u32 word = port / 64;
-	__u64 *named;
+	__u64 *named = bpf_map_lookup_elem(&weir_named_ports, &word);
 
+	return named && (*named & (1ULL << (port % 64)));
+}
+
+static __always_inline __u32 account_port(__u16 port)
+{
 	if (port < 32768 || port > 60999) /* ip_local_port_range's default */
 		return port;
-	named = bpf_map_lookup_elem(&weir_named_ports, &word);
-	if (named && (*named & (1ULL << (port % 64))))
-		return port;
-	return WEIR_PORT_DYNAMIC;
+	return account_named(port) ? port : WEIR_PORT_DYNAMIC;
 }
 
 /* See struct weir_peer. */
@@ -67,6 +69,50 @@ static __always_inline void account_peer(struct weir_flow_key *flow, const struc
 	flow->peer = weir_addr_is_private(addr) ? WEIR_ID_UNKNOWN : WEIR_ID_EXTERNAL;
 }
 
+/*
+ * Whether a flow may be made that has this port: named, or one of the few of its workload that are
+ * not. Asked only for a flow that is not there yet.
+ */
+static __noinline int account_has_port(const struct weir_flow_key *flow)
+{
+	struct weir_flow_port key = { .workload = flow->workload, .direction = flow->direction };
+	__u64 zero = 0, one = 1, *number;
+
+	if (flow->port > 65535 || account_named(flow->port))
+		return 1;
+	number = bpf_map_lookup_elem(&weir_flow_ports, &key);
+	if (!number) {
+		bpf_map_update_elem(&weir_flow_ports, &key, &zero, BPF_NOEXIST);
+		number = bpf_map_lookup_elem(&weir_flow_ports, &key);
+	}
+	key.port = flow->port;
+	if (bpf_map_lookup_elem(&weir_flow_ports, &key))
+		return 1;
+	if (!number || *(volatile __u64 *)number >= WEIR_UNNAMED_PORTS)
+		return 0;
+	if (!bpf_map_update_elem(&weir_flow_ports, &key, &one, BPF_NOEXIST))
+		__sync_fetch_and_add(number, 1);
+	return !!bpf_map_lookup_elem(&weir_flow_ports, &key);
+}
+
+static __always_inline int account_port_fits(const struct weir_flow_key *flow)
+{
+	int fits = account_has_port(flow);
+
+	if (!fits)
+		stats_count(WEIR_COUNTER_PORTS_FULL);
+	return fits;
+}
+
+/* Whether so many flows leave room for one more; what did not fit is counted. */
+static __always_inline int account_flow_fits(enum weir_counter number, enum weir_counter full)
+{
+	if (stats_read(number) < stats_read(WEIR_COUNTER_FLOWS_LIMIT))
+		return 1;
+	stats_count(full);
+	return 0;
+}
+
 /* A new flow; too big for the stack. */
 static const struct weir_flow account_nothing;
 
@@ -81,7 +127,8 @@ static __always_inline struct weir_flow *account_flow(const struct weir_flow_key
 
 	if (flow)
 		return flow;
-	if (stats_read(WEIR_COUNTER_FLOWS) >= stats_read(WEIR_COUNTER_FLOWS_LIMIT))
+	if (!account_flow_fits(WEIR_COUNTER_FLOWS, WEIR_COUNTER_FLOWS_FULL) ||
+	    !account_port_fits(&key))
 		return 0;
 	if (!bpf_map_update_elem(&weir_flows, &key, &account_nothing, BPF_NOEXIST))
 		stats_count(WEIR_COUNTER_FLOWS);

@@ -13,7 +13,7 @@ from books import FIELDS, NOTHING, books, flow, flow_in, metrics, mirrored, pod_
 from lab import Lab
 from lab.agent import parse_metrics, total
 from lab.command import PROBE, wait_until
-from support import Shell, known, wait_state
+from support import Shell, dual_stack, known, start_proxy, wait_state
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +187,37 @@ def test_a_small_table_keeps_the_sums_right():
         lab.agents[-1].stop()
         lab.agent("--metrics.max-flows=80")
         assert flow(lab, late, "outbound") == books(answer)
+
+
+def test_a_scan_of_a_captured_pod_makes_no_series_without_bound():
+    """A proxy accepts any port. Sums stay right, a port that something names has its series all the same, and places are freed."""
+    ports = range(1000, 1700)
+    with Lab("scan") as lab:
+        lab.agent()
+        pod = lab.pod("victim", mesh="istio", owner="Deployment/victim")
+        item = dual_stack(pod)
+        item["spec"]["containers"][0]["ports"] = [{"containerPort": 1690}]
+        pod.write(item)
+        wait_state(lab, pod)
+        start_proxy(pod)
+        scanner = pod_of(lab, "scanner")
+        answers = []
+        for first in range(0, len(ports), 50):
+            answers += scanner.connect(*[f"{pod.ip}:{port}" for port in ports[first:first + 50]], options=["--send=10"])
+        answers.append(scanner.connect(f"{pod.ip}:1001", options=["--send=10"]))  # one that has its place
+        assert settled(lab, pod, "inbound", 701) == mirrored(books(answers))
+        assert settled(lab, scanner, "outbound", 701) == books(answers)
+        now = metrics(lab)
+        for one, direction in ((pod, "inbound"), (scanner, "outbound")):
+            found = {dict(labels)["port"]: value for (name, labels), value in now.items()
+                     if name == FIELDS["opened"] and {("workload", one.name), ("direction", direction)} <= labels}
+            assert len(found) == 256 + 2 and found["1690"] == 1 and found["1001"] == 2 and found["other"] == 701 - 256 - 2
+        assert total(now, "weir_flow_overflow_total") == 2 * (701 - 256 - 2)
+        assert total(now, "weir_map_entries", map="weir_flow_ports") == 2 * 257
+        assert total(now, "weir_map_full_total", map="weir_flow_ports") > 0 == total(now, "weir_map_full_total", map="weir_flows")
+        scanner.delete()
+        gone(lab, scanner)
+        wait_until(lambda: in_use(lab, "weir_flow_ports") == 257, "the scanner's places to be freed")
 
 
 # -- consistency -----------------------------------------------------------------------------------------------------------
