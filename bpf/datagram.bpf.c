@@ -6,6 +6,7 @@
  * only. What is counted exactly stands in docs/METRICS.md.
  */
 #include <linux/bpf.h>
+#include <linux/if_packet.h>
 #include <linux/in.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -25,6 +26,8 @@
 #define UDP_HEADER  8
 /* Many datagrams in one skb; SKB_GSO_UDP is one, to be cut into fragments. */
 #define SKB_GSO_UDP_L4	(1 << 17)
+#define SKB_DST_NOREF	1UL
+#define RTCF_BROADCAST	0x10000000
 #define IPV4_SOURCE	12
 #define IPV6_SOURCE	8
 #define IPV6_NEXTHEADER 6
@@ -207,12 +210,21 @@ static __always_inline void choose_own(struct weir_flow_key *flow, const struct 
 
 /*
  * Within the pod, unless it is a lookup: whatever goes to an address of its own goes over lo. What
- * it sends to a group comes back to it by the interface that it left by.
+ * it sends to a group, or to all, is turned back to it at the interface that it leaves by.
  */
-static __always_inline int is_local(struct __sk_buff *skb, __u64 cookie, const struct datagrams *d)
+static __always_inline int is_local(struct __sk_buff *skb)
 {
-	return skb->ifindex == LO_IFINDEX ||
-	       (weir_addr_is_multicast(&d->local.addr) && pod_has_addr(cookie, &d->remote.addr));
+	return skb->ifindex == LO_IFINDEX || skb->pkt_type == PACKET_LOOPBACK;
+}
+
+/* To all in a subnet: the address does not tell, the route that it was sent by does. */
+static __always_inline int is_broadcast(struct __sk_buff *skb)
+{
+	const struct sk_buff *address = skb_address(skb);
+	const struct rtable *route =
+		(const void *)(BPF_CORE_READ(address, _skb_refdst) & ~SKB_DST_NOREF);
+
+	return route && (BPF_CORE_READ(route, rt_flags) & RTCF_BROADCAST);
 }
 
 /* 1, and the flow that these datagrams count in; 0 when they count in none. */
@@ -235,9 +247,12 @@ static __always_inline int choose_flow(struct weir_flow_key *flow, struct weir_u
 		d->remote.port = WEIR_DNS_PORT;
 		return 1;
 	}
-	if (is_local(skb, known->netns_cookie, d))
+	if (is_local(skb))
 		return 0;
 	choose_own(flow, d, weir_leg_datagram(!!answers(known, sk, d, in), by_proxy(known, pod)));
+	if (!in && flow->peer <= WEIR_ID_EXTERNAL && weir_addr_is_v4(&d->remote.addr) &&
+	    is_broadcast(skb))
+		flow->peer = WEIR_ID_SEVERAL;
 	return 1;
 }
 

@@ -166,6 +166,11 @@ struct sk_buff {
 	unsigned char *head;
 	__u16 transport_header; /* offsets from head */
 	__u16 network_header;
+	unsigned long _skb_refdst; /* of what is sent over IPv4 a struct rtable, and a flag */
+};
+
+struct rtable {
+	unsigned int rt_flags;
 };
 
 struct skb_shared_info {

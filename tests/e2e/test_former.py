@@ -11,8 +11,12 @@ from lab import Lab
 from lab.agent import total
 from lab.command import run
 from support import BPFTOOL, Shell, entries
+from test_udp import TOOLS as DATAGRAMS
+from test_udp import figures
+from test_udp import wanted as datagrams
 
-KEY, VALUE = 24, 352  # bytes of struct weir_flow_key and struct weir_flow
+KEY, VALUE, UDP_VALUE = 24, 352, 64  # bytes of struct weir_flow_key, struct weir_flow and struct weir_udp_flow
+FLOWS, UDP_FLOWS = 6, 12  # of enum weir_counter: how many the hooks have made, by which they keep to the limit
 
 
 def scan(client, server, ports):
@@ -35,26 +39,25 @@ def raw(lab, name):
     return [tuple(bytes(int(byte, 16) for byte in item[part]) for part in ("key", "value")) for item in dump]
 
 
-def flows_made(lab):
-    """WEIR_COUNTER_FLOWS: how many the hooks have made, by which they keep to the limit."""
-    return int.from_bytes(dict(raw(lab, "weir_counters"))[(6).to_bytes(4, "little")], "little")
+def counter(lab, index):
+    return int.from_bytes(dict(raw(lab, "weir_counters"))[index.to_bytes(4, "little")], "little")
 
 
-def counted(lab):
+def counted(lab, name="weir_flows"):
     """Those that are there, without each workload's places for what does not fit (WEIR_ID_OTHER)."""
-    return sum(int.from_bytes(key[4:8], "little") != 5 for key, _ in raw(lab, "weir_flows"))
+    return sum(int.from_bytes(key[4:8], "little") != 5 for key, _ in raw(lab, name))
 
 
-def make_flows(lab, name, value_size, rows):
+def make_flows(lab, name, value_size, rows, entries=65536):
     path = lab.bpf_dir / name
-    run(BPFTOOL, "map", "create", path, "type", "hash", "key", KEY, "value", value_size, "entries", 65536, "name", "weir_flows", "flags", 1)
+    run(BPFTOOL, "map", "create", path, "type", "hash", "key", KEY, "value", value_size, "entries", entries, "name", name[:15], "flags", 1)
     for key, value in rows:
         run(BPFTOOL, "map", "update", "pinned", path, "key", "hex", *key.hex(" ").split(), "value", "hex", *value[:value_size].hex(" ").split())
 
 
-def copy_aside(lab):
+def copy_aside(lab, name="weir_flows", value_size=VALUE):
     """As if all that was counted so far had been counted in the table that is set aside as well."""
-    make_flows(lab, "weir_flows_old", VALUE, raw(lab, "weir_flows"))
+    make_flows(lab, f"{name}_old", value_size, raw(lab, name))
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
@@ -80,7 +83,7 @@ def test_a_table_that_is_to_be_larger_keeps_its_figures(end):
             expected = {**expected, "sent": 6100}
             assert flow(lab, client, "outbound") == expected
             assert room(lab) == small + 960 and len(entries(lab, "weir_flows")) == made
-            assert flows_made(lab) == counted(lab) == 40
+            assert counter(lab, FLOWS) == counted(lab) == 40
             assert all(value >= before[name] for name, value in sums(lab).items())
             assert not (lab.bpf_dir / "weir_flows_old").exists()
             answers = [*answers, *scan(client, server, range(1000, 1060))]
@@ -102,6 +105,38 @@ def test_a_table_that_is_to_be_larger_keeps_its_figures(end):
             assert settled(lab, client, "outbound", 121) == {**expected, "closed": 121, "open": 0}
 
 
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_the_table_of_datagrams_keeps_its_figures(end):
+    """The same for datagrams, with a socket that goes on sending while no agent runs; and where both tables have figures of one flow."""
+    with Lab("resized-udp") as lab:
+        lab.agent("--metrics.udp", "--metrics.max-flows=20")
+        client, server = pod_of(lab, "client"), pod_of(lab, "server")
+        with Shell(client, uid=0) as near, Shell(server, uid=0) as far:
+            for shell in (near, far):
+                shell(DATAGRAMS)
+            far("s = udp(AF_INET, 5000)")
+            near(f"s, t = udp(), udp(); s.connect(('{server.ip}', 5000)); [s.send(bytes(100)) for _ in range(9)] and None")
+            near(f"[t.sendto(bytes(10), ('{server.ip}', port)) for port in range(1000, 1040)] and None")
+            far("echo(s, 3)")
+            received = (3, 300)
+            assert figures(lab, client, "outbound") == datagrams((49, 1300), received)
+            assert figures(lab, client, "outbound", peer_workload="other")["sent_datagrams"] > 20
+            small = total(metrics(lab), "weir_map_max_entries", map="weir_udp_flows")
+            lab.agents[-1].stop(end)
+            near("s.send(bytes(100))")
+            lab.agent("--metrics.udp", "--metrics.max-flows=1000")
+            near("s.send(bytes(100))")
+            assert figures(lab, client, "outbound") == datagrams((51, 1500), received)
+            assert total(metrics(lab), "weir_map_max_entries", map="weir_udp_flows") == small + 980
+            assert counter(lab, UDP_FLOWS) == counted(lab, "weir_udp_flows")
+            lab.agents[-1].stop(end)
+            copy_aside(lab, "weir_udp_flows", UDP_VALUE)
+            near("s.send(bytes(100))")
+            lab.agent("--metrics.udp", "--metrics.max-flows=1000")
+            assert figures(lab, client, "outbound") == datagrams((103, 3100), (6, 600))
+            assert not (lab.bpf_dir / "weir_udp_flows_old").exists()
+
+
 def test_an_agent_that_was_killed_in_between_is_carried_on_with():
     """The table is set aside and another agent comes: what the hooks went on counting there and what they count in the new one add up."""
     with Lab("torn") as lab:
@@ -118,7 +153,7 @@ def test_an_agent_that_was_killed_in_between_is_carried_on_with():
         assert settled(lab, server, "inbound", 2) == mirrored(books(answers))
         # and where both have figures of the same flow
         lab.agents[-1].stop(signal.SIGKILL)
-        assert flows_made(lab) == counted(lab) == 2
+        assert counter(lab, FLOWS) == counted(lab) == 2
         copy_aside(lab)
         lab.agent()
         assert flow(lab, client, "outbound") == {field: 2 * value for field, value in books(answers).items()}
