@@ -5,12 +5,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <linux/xattr.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -23,6 +26,7 @@
 #define CONF_MAX   (4u << 20)
 #define BINARY_MAX (256u << 20)
 #define EXCHANGES  10 /* with somebody who writes the file as often */
+#define TRY_MS	   5000
 
 /* What a single plugin's file is called while a chain stands in for it: no runtime reads that. */
 #define SAVED ".weir-saved"
@@ -289,6 +293,44 @@ static int install_binary(const struct install *in, char **ret_error)
 	return 1;
 }
 
+static int wait_for(pid_t pid, int *ret_status)
+{
+	for (int ms = 0; ms < TRY_MS; ms += 10) {
+		if (waitpid(pid, ret_status, WNOHANG) != 0)
+			return 0;
+		usleep(10000);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, ret_status, 0);
+	return -ETIMEDOUT;
+}
+
+/*
+ * A chain that names a plugin which cannot run (a file system that is mounted noexec, another
+ * architecture) starts no pods at all.
+ */
+static int try_binary(const struct install *in, char **ret_error)
+{
+	_cleanup_free_ char *path = xasprintf("%s/" CONFLIST_PLUGIN, in->bin_dir);
+	char *argv[] = { path, NULL }, *env[] = { "CNI_COMMAND=VERSION", NULL };
+	posix_spawn_file_actions_t nowhere;
+	int err, status = 0;
+	pid_t pid;
+
+	posix_spawn_file_actions_init(&nowhere);
+	for (int fd = 0; fd < 3; fd++)
+		posix_spawn_file_actions_addopen(&nowhere, fd, "/dev/null", O_RDWR, 0);
+	err = -posix_spawn(&pid, path, &nowhere, NULL, argv, env);
+	posix_spawn_file_actions_destroy(&nowhere);
+	if (!err)
+		err = wait_for(pid, &status) ?: status ? -ENOEXEC : 0;
+	if (err)
+		return fail(ret_error, err,
+			    xasprintf("cannot run %s: %s: it is not put into the chain", path,
+				      strerror(-err)));
+	return 0;
+}
+
 /* -- everything ---------------------------------------------------------------------------------
  */
 
@@ -319,7 +361,10 @@ int install_run(const struct install *in, char **ret_error)
 {
 	_cleanup_close_ int lock = in->dry ? -1 : lock_files(in);
 	int binary = install_binary(in, ret_error);
-	int chain = binary < 0 ? binary : install_chain(in, ret_error);
+	int chain = binary < 0 ? binary : in->dry ? 0 : try_binary(in, ret_error);
+
+	if (!chain)
+		chain = install_chain(in, ret_error);
 
 	return chain < 0 ? chain : binary + chain;
 }

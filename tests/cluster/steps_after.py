@@ -11,25 +11,27 @@ from .objects import SHOP
 from .step import Step
 from .steps_change import left_in_kernel, left_on
 from .steps_mesh import ISTIO_CLIENT, first_answer, pid_of
-from .weir import FIRST, NAMESPACE, VALUES, Weir
+from .weir import DAEMONSET, FIRST, NAMESPACE, VALUES, Weir
 
 HOOKS = "ls /sys/fs/bpf/weir/links 2>/dev/null | wc -l"
 
 
 def without_bpffs(cluster, report):
-    """As nodes of kind are, which are containers: the chart mounts one, for the node."""
+    """As nodes of kind are, which are containers: the chart mounts one, for the node. Installed and removed by kubectl this time."""
     weir, load = Weir(cluster), Load(cluster, ISTIO_CLIENT)
     cluster.node.run("umount /sys/fs/bpf")
-    weir.helm("install", FIRST, "--values", VALUES / "kind.yaml")
+    manifests = weir.manifests(FIRST, "--values", VALUES / "kind.yaml")
+    cluster.kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=manifests)
+    weir.wait_ready()
     first_answer(load, "client-outbound, server-inbound")
     report.check(cluster.node.out("findmnt -n -o FSTYPE /sys/fs/bpf") == "bpf", "the node has a bpf file system, and requests pass both Envoys again")
     hooks = int(cluster.node.out(HOOKS))
     cluster.kubectl("delete", "pod", weir.pod()["metadata"]["name"], "-n", NAMESPACE)
     report.check(hooks > 0 and int(cluster.node.out(HOOKS)) == hooks, f"{hooks} hooks are pinned there though the agent's pod is deleted")
     weir.wait_ready()
-    weir.uninstall()
-    cluster.wait(lambda: not cluster.get("pods", namespace=NAMESPACE), "the agent's pod to go")
-    report.check(not left_on(cluster.node), "nothing of weir is left on the node", left_on(cluster.node))
+    cluster.kubectl("delete", DAEMONSET, "-n", NAMESPACE, "--cascade=foreground")
+    cluster.kubectl("delete", "-n", NAMESPACE, "-f", "-", "--ignore-not-found", stdin=manifests)
+    report.check(not left_on(cluster.node), "kubectl delete: nothing of weir is left on the node", left_on(cluster.node))
 
 
 def described(cluster):

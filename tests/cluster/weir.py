@@ -26,8 +26,15 @@ class Weir:
 
     def helm(self, verb, tag, *more):
         """install or upgrade. Helm's own --wait is content with as many pods missing as an update may take away: on one node, all."""
-        self.cluster.helm(verb, RELEASE, CHART, "-n", NAMESPACE, "--set", f"image.repository={REPOSITORY},image.tag={tag},image.pullPolicy=Never", *more)
+        self.cluster.helm(verb, RELEASE, CHART, "-n", NAMESPACE, *self._image(tag), *more)
         self.wait_ready()
+
+    def _image(self, tag):
+        return ("--set", f"image.repository={REPOSITORY},image.tag={tag},image.pullPolicy=Never")
+
+    def manifests(self, tag, *more):
+        """What the chart says, for who does not use Helm."""
+        return self.cluster.helm("template", RELEASE, CHART, "-n", NAMESPACE, *self._image(tag), *more).stdout
 
     def rollback(self):
         self.cluster.helm("rollback", RELEASE, "-n", NAMESPACE)

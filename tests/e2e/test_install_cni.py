@@ -392,7 +392,7 @@ def test_the_binary_is_removed_or_replaced(host):
         host.wait_chained("10-calico.conflist")
         (host.bin / "weir-cni").unlink()
         wait_until(lambda: (host.bin / "weir-cni").exists(), "the binary")
-        (host.bin / "weir-cni").write_text("#!/bin/false")
+        rename_into_place(host.bin / "weir-cni", "#!/bin/false")
         wait_until(lambda: (host.bin / "weir-cni").read_bytes() == ours, "the right binary")
 
 

@@ -129,6 +129,27 @@ def test_where_nothing_can_be_written(host, tmp_path, size, trouble, said):
     assert set(done.stdout.split()) <= {"10-x.conflist", "fill"}, done.stdout
 
 
+NOEXEC = """
+mkdir "$BIN" && mount -t tmpfs -o noexec none "$BIN"
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize("how", ["noexec", "no program"])
+def test_a_binary_that_cannot_run_is_not_chained(host, tmp_path, how):
+    """No pod of the node would start."""
+    host.put(NAME, CALICO)
+    argv = host.argv("--once")
+    if how == "noexec":
+        argv = ["unshare", "--mount", "sh", "-euc", NOEXEC, "sh", *argv]
+    else:
+        (tmp_path / "other").write_bytes(b"\x7fELF of another machine")
+        argv.append(f"--binary={tmp_path / 'other'}")
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, env={**os.environ, "BIN": str(host.bin)})
+    assert done.returncode == 1 and "cannot run" in done.stderr and "not put into the chain" in done.stderr
+    assert host.read(NAME) == CALICO
+
+
 CONTAINER = """
 mkdir -p "$ROOT/bin" "$ROOT/net.d"
 mount --bind "$CONF" "$ROOT/net.d" && mount --bind "$BIN" "$ROOT/bin"
