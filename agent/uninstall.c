@@ -16,7 +16,9 @@
 #define AGAIN_MS      2000
 #define REFUSED_MS    60000
 
-static const struct keep metadata[] = { { .key = "deletionTimestamp" }, { 0 } };
+static const struct keep metadata[] = { { .key = "deletionTimestamp" },
+					{ .key = "finalizers" },
+					{ 0 } };
 static const struct keep object[] = { { .key = "kind" },
 				      { .key = "metadata", .below = metadata },
 				      { 0 } };
@@ -38,17 +40,50 @@ static void decide(struct uninstall *u)
 			  "effect", "weir-cni stays in the CNI configuration", NULL);
 }
 
+/* Made anew before this agent has ended, as by `kubectl replace --force`: an upgrade after all. */
+static void take_back(struct uninstall *u)
+{
+	if (!u->decided)
+		return;
+	u->decided = false;
+	unlink(u->mark);
+	log_info("the DaemonSet is there again: what is attached stays when this agent ends", NULL);
+}
+
+/* Deleted with --cascade=orphan, the pods stay, for another DaemonSet to take them over. */
+static bool is_orphaning(const json_t *meta)
+{
+	json_t *item;
+	size_t i;
+
+	json_array_foreach (json_object_get(meta, "finalizers"), i, item)
+		if (json_is_string(item) && !strcmp(json_string_value(item), "orphan"))
+			return true;
+	return false;
+}
+
 static void on_event(void *ctx, const json_t *root)
 {
+	struct uninstall *u = ctx;
 	const json_t *o = json_object_get(root, "object");
+	const json_t *meta = json_object_get(o, "metadata");
 	const char *type = json_string_value(json_object_get(root, "type")) ?: "";
 	const char *kind = json_string_value(json_object_get(o, "kind")) ?: "";
+	bool gone = !strcmp(type, "DELETED");
 
 	if (strcmp(kind, "DaemonSet"))
 		return;
-	if (!strcmp(type, "DELETED") ||
-	    json_object_get(json_object_get(o, "metadata"), "deletionTimestamp"))
-		decide(ctx);
+	if (!gone && !json_object_get(meta, "deletionTimestamp")) {
+		u->orphaning = false;
+		take_back(u);
+		return;
+	}
+	if (is_orphaning(meta) && !u->orphaning) {
+		u->orphaning = true;
+		log_info("the DaemonSet leaves its pods to another: what is attached stays", NULL);
+	}
+	if (!u->orphaning)
+		decide(u);
 }
 
 static int on_data(void *ctx, const char *data, size_t len, char **ret_error)

@@ -7,7 +7,8 @@
  *     RUNDIR/uninstalled is written --> SIGTERM --> install-cni removes weir-cni from the node
  *                                              \--> the agent ends and becomes `weir cleanup`
  *
- * An event that was missed leaves everything in place, diverted and counted.
+ * An event that was missed leaves everything in place, diverted and counted. So does a DaemonSet
+ * that leaves its pods to another one, or that is there again before this agent has ended.
  */
 #ifndef WEIR_AGENT_UNINSTALL_H
 #define WEIR_AGENT_UNINSTALL_H
@@ -25,6 +26,7 @@ struct uninstall {
 	char *mark; /* RUNDIR/uninstalled */
 	int timer;
 	bool refused; /* said once */
+	bool orphaning; /* its pods are to outlive it */
 	bool decided;
 };
 

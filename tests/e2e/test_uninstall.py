@@ -55,6 +55,28 @@ def test_deleted_in_the_foreground(lab, api):
     assert pinned(lab) == []
 
 
+def test_deleted_without_its_pods(lab, api):
+    """kubectl delete --cascade=orphan, before a DaemonSet with another selector: it takes the pods over."""
+    agent = start(lab, api)
+    api.put({**DAEMONSET, "metadata": {**DAEMONSET["metadata"], "deletionTimestamp": "2026-01-02T03:04:05Z", "finalizers": ["orphan"]}})
+    api.put({**DAEMONSET, "metadata": {**DAEMONSET["metadata"], "deletionTimestamp": "2026-01-02T03:04:05Z", "finalizers": []}})
+    api.delete(DAEMONSET)
+    wait_until(lambda: "leaves its pods" in agent.stderr(), "the agent to hear of it")
+    assert agent.stop() == 0
+    assert "links" in pinned(lab) and not mark(lab).exists()
+
+
+def test_made_anew_at_once(lab, api):
+    """kubectl replace --force."""
+    agent = start(lab, api)
+    api.delete(DAEMONSET)
+    wait_until(mark(lab).exists, "the mark that install-cni reads")
+    api.put(DAEMONSET)
+    wait_until(lambda: not mark(lab).exists(), "the mark to go")
+    assert agent.stop() == 0
+    assert "links" in pinned(lab)
+
+
 def test_another_daemonset_is_deleted(lab, api):
     other = {**DAEMONSET, "metadata": {"name": "other", "namespace": "weir-system"}}
     api.put(other)
