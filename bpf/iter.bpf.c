@@ -20,15 +20,13 @@ int weir_fold(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct weir_conn *conn = ctx->value;
 	struct sock *sk = ctx->sk;
-	struct weir_flow *flow;
 	struct tcp_sock *tp;
 
 	if (!sk || !conn || !(conn->flags & WEIR_CONN_OPENED))
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
-	flow = tp ? account_flow(&conn->flow) : 0;
-	if (flow)
-		account_fold(conn, tp, flow, 0, 0);
+	if (tp)
+		account_visit(conn, tp);
 	return 0;
 }
 

@@ -154,6 +154,7 @@ struct tcp_sock {
 	__u32 srtt_us; /* eight times the smoothed round trip */
 	__u32 snd_una;
 	__u32 snd_nxt;
+	__u32 rcv_nxt;
 	__u32 write_seq;
 	__u32 total_retrans;
 	__u8 bpf_sock_ops_cb_flags;

@@ -45,7 +45,10 @@ struct weir_conn {
 	__u16 soft_error; /* an errno of the attempt that the application has taken by SO_ERROR */
 	enum weir_reason reason; /* of the verdict */
 	__u32 observed; /* the time when its round trip was last observed, in 2^20 us; 0: never */
-	__u32 room[5]; /* socket storage cannot grow while its sockets live */
+	__u32 settled_position; /* where it stood when all of it was folded, as account_standing()
+				   has it */
+	__u64 settled_us; /* 0: it has moved since the last fold, or was not folded yet */
+	__u32 room[2]; /* socket storage cannot grow while its sockets live */
 };
 
 _Static_assert(sizeof(struct weir_conn) == 112, "ABI");

@@ -12,6 +12,7 @@ import time
 from lab import Lab, LabError, net
 from lab.command import BUILD, run
 
+import floor
 import peer
 import programs
 import report
@@ -47,15 +48,25 @@ class Pair:
 
     @contextlib.contextmanager
     def hold(self, count):
-        """So many connections, for as long as the block lasts; several processes hold them."""
+        """So many connections, for as long as the block lasts; several processes hold them. Yields what makes a round trip on each."""
         with contextlib.ExitStack() as stack:
             holders = []
             for number in range(-(-count // EACH)):
                 argv = [worlds.LOAD, "hold", "--to", f"{self.server.ip}:{PORT + number}", "--count", min(EACH, count - number * EACH), "--size", 64]
                 holders.append(stack.enter_context(self.client.pod.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)))
-            if any(process.stdout.readline() != b"ready\n" for process in holders):
-                raise LabError(f"load hold: {count} connections could not be opened")
-            yield
+
+            def ready():
+                if any(process.stdout.readline() != b"ready\n" for process in holders):
+                    raise LabError(f"load hold: {count} connections could not be opened")
+
+            def move():
+                for process in holders:
+                    process.stdin.write(b"\n")
+                    process.stdin.flush()
+                ready()
+
+            ready()
+            yield move
             for process in holders:
                 process.stdin.close()
             for process in holders:
@@ -74,32 +85,44 @@ def median_of(command, times=7):
 
 # -- a socket's life -------------------------------------------------------------------------------------------------------
 
-def lives(pair, meshed):
-    """{case: (sockets of a connection, function that makes connections and returns how many)}"""
+SOCKETS = {"pod to pod, orderly close": 2, "pod to pod, reset": 2, "outbound through the proxy": 4, "inbound through the proxy": 4}  # of a connection
+FLOORS = {"empty": "empty programs at the same hooks", "store": "the same, and each socket's storage made"}
+
+
+def plain_cases(pair):
+    """{case: function that makes connections and returns how many}"""
     def plain(mode):
         return lambda: pair.run(mode, COUNT, 64)["operations"]
 
+    return {"pod to pod, orderly close": plain("close"), "pod to pod, reset": plain("once")}
+
+
+def captured_cases(meshed):
     def captured(path):
         return lambda: meshed.run(path, "once", COUNT, 64)["operations"]
 
-    return {"pod to pod, orderly close": (2, plain("close")), "pod to pod, reset": (2, plain("once")),
-            "outbound through the proxy": (4, captured("out")), "inbound through the proxy": (4, captured("in"))}
+    return {"outbound through the proxy": captured("out"), "inbound through the proxy": captured("in")}
 
 
-def measure_lives(lab, cases, rounds):
-    """{case: {"ns": [per socket and round], "hooks": {hook: (calls a connection, ns a connection)}}}"""
-    samples = [programs.measure(lab, {name: case for name, (_, case) in cases.items()}) for _ in range(rounds)]
-    results = {}
-    for name, (sockets, _) in cases.items():
-        runs = [sample[name] for sample in samples]
-        hooks = {hook for one in runs for hook in one["hooks"]}
-        each = {hook: [(one["hooks"].get(hook, {"calls": 0, "ns": 0}), one["connections"]) for one in runs] for hook in sorted(hooks)}
-        results[name] = {
-            "sockets": sockets,
-            "ns": [sum(hook["ns"] for hook in one["hooks"].values()) / one["connections"] / sockets for one in runs],
-            "hooks": {hook: (statistics.median(one["calls"] / n for one, n in values), statistics.median(one["ns"] / n for one, n in values))
-                      for hook, values in each.items()}}
-    return results
+def life(samples, case):
+    """{"ns": [per socket and round], "hooks": {hook: (calls a connection, ns a connection)}}"""
+    runs = [sample[case] for sample in samples]
+    names = sorted({hook for one in runs for hook in one["hooks"]})
+    each = {name: [(one["hooks"].get(name, {"calls": 0, "ns": 0}), one["connections"]) for one in runs] for name in names}
+    return {
+        "ns": [sum(hook["ns"] for hook in one["hooks"].values()) / one["connections"] / SOCKETS[case] for one in runs],
+        "hooks": {hook: (statistics.median(one["calls"] / n for one, n in values), statistics.median(one["ns"] / n for one, n in values))
+                  for hook, values in each.items()}}
+
+
+def measure_lives(lab, bare, known, meshed, rounds):
+    """Of weir and of each floor, side by side: {"weir" and FLOORS: {case: what life() says}}"""
+    cases, samples = plain_cases(known) | captured_cases(meshed), {"weir": []} | {name: [] for name in FLOORS}
+    for _ in range(rounds):
+        samples["weir"].append(programs.measure(programs.attached(lab), cases))
+        for name, sample in floor.measure(lab, plain_cases(bare)).items():
+            samples[name].append(sample)
+    return {name: {case: life(taken, case) for case in taken[0]} for name, taken in samples.items()}
 
 
 # -- with and without ------------------------------------------------------------------------------------------------------
@@ -154,18 +177,26 @@ def read_ss(netns):
     return time.perf_counter_ns() - began, lines[0]
 
 
+def ns_of_moved(lab, move):
+    """A fold after each socket has sent and received since the last one; the next one finds them at rest."""
+    move()
+    time.sleep(0.1)
+    return ns_of(lambda: fold(lab))
+
+
 def measure_held(lab, agent, bare, known, size):
     """size sockets are size / 2 connections between pods of this node: each has both ends here."""
     memory = {}
     result = {"sockets": size}
     for world, pair in (("no weir", bare), ("weir", known)):
         before = slab()
-        with pair.hold(size // 2):
+        with pair.hold(size // 2) as move:
             memory[world] = slab() - before
             if pair is known:
-                with pair.place.priority():
-                    fold(lab)
+                with pair.place.priority(), floor.walk(lab) as walk:
+                    result["moved_ns"] = statistics.median(ns_of_moved(lab, move) for _ in range(3))
                     result["fold_ns"] = median_of(lambda: fold(lab))
+                    result["walk_ns"] = median_of(walk.read_bytes)
                     ss = [read_ss(pair.client.pod.netns) for _ in range(3)]
                 scrapes = [scrape_cost(agent) for _ in range(5)]
                 result["scrape_cpu_ns"], result["scrape_ns"], result["scrape_bytes"] = (statistics.median(column) for column in zip(*scrapes))
@@ -210,7 +241,7 @@ def bench(options):
         agent = lab.agent()
         known = Pair(client, server, place)
         meshed = worlds.Meshed(weir, weir_peer, place, redirects=True)
-        result["lives"] = measure_lives(lab, lives(known, meshed), rounds)
+        result["lives"] = measure_lives(lab, bare, known, meshed, rounds)
         result["pairs"] = measure_pairs(bare, known, rounds)
         result["rest"] = measure_rest(agent, known)
         result["held"] = [measure_held(lab, agent, bare, known, size) for size in sizes]
@@ -228,13 +259,24 @@ def quarts(values, digits=0):
     return f"{q[1]:.{digits}f} ({q[0]:.{digits}f} to {q[2]:.{digits}f})"
 
 
-def lives_table(results):
+def empty_calls(lives_, case):
+    """ns a socket of as many calls of programs that do nothing; hooks that no such program was measured at count like sockops."""
+    hooks = lives_["empty"].get(case, lives_["empty"]["pod to pod, orderly close"])["hooks"]
+    each = {hook: ns / calls for hook, (calls, ns) in hooks.items()}
+    return sum(calls * each.get(hook, each["sockops"]) for hook, (calls, _) in lives_["weir"][case]["hooks"].items()) / SOCKETS[case]
+
+
+def lives_table(lives_):
     rows = []
-    for case, one in results.items():
+    for case, one in lives_["weir"].items():
         for hook, (calls, ns) in one["hooks"].items():
-            rows.append([f"{case}: {hook}", f"{calls:.1f}", f"{ns:.0f}", ""])
-        rows.append([f"**{case}: all, a socket**", "", "", quarts(one["ns"])])
-    return report.markdown(["", "calls a connection", "ns a connection", "ns a socket"], rows)
+            rows.append([f"{case}: {hook}", f"{calls:.1f}", f"{ns:.0f}", "", ""])
+        rows.append([f"**{case}: all, a socket**", "", "", quarts(one["ns"]), f"{statistics.median(one['ns']) - empty_calls(lives_, case):.0f}"])
+    for name, title in FLOORS.items():
+        for case, one in lives_[name].items():
+            calls, ns = (sum(column) for column in zip(*one["hooks"].values()))
+            rows.append([f"floor of {case}: {title}", f"{calls:.1f}", f"{ns:.0f}", quarts(one["ns"]), ""])
+    return report.markdown(["", "calls a connection", "ns a connection", "ns a socket", "less empty calls"], rows)
 
 
 def pairs_table(samples):
@@ -246,10 +288,13 @@ def pairs_table(samples):
 
 
 def held_table(results):
-    rows = [[f"{one['sockets']:,}", f"{one['fold_ns'] / 1e6:.2f}", f"{one['fold_ns'] / one['sockets'] / 1000:.2f}",
+    def each(one, name):
+        return f"{one[name] / one['sockets'] / 1000:.2f}"
+
+    rows = [[f"{one['sockets']:,}", f"{one['fold_ns'] / 1e6:.2f}", each(one, "fold_ns"), each(one, "moved_ns"), each(one, "walk_ns"),
              f"{one['scrape_cpu_ns'] / 1e6:.1f}", f"{one['scrape_ns'] / 1e6:.1f}", f"{one['ss_ns_each'] / 1000:.2f}",
              f"{one['ss_ns_each'] / (one['fold_ns'] / one['sockets']):.0f}", f"{one['bytes_each']:.0f}" if one["bytes_each"] else ""] for one in results]
-    return report.markdown(["live sockets", "fold, ms", "us a socket", "scrape: agent's processor, ms", "whole, ms", "ss -tin: us a socket",
+    return report.markdown(["live sockets", "fold, ms", "us a socket", "if all have moved", "of which the walk", "scrape: agent's processor, ms", "whole, ms", "ss -tin: us a socket",
                             "ss / fold", "kernel memory, bytes a socket"], rows)
 
 

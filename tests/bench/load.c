@@ -8,9 +8,11 @@
  *   load stream  --to ADDR:PORT --count N --size S    round trips of S bytes on one connection
  *   load bulk    --to ADDR:PORT --count N --size S    N times S bytes one way on one connection
  *   load refused --to ADDR:PORT --count N             connect to a closed port
- *   load hold    --to ADDR:PORT --count N --size S    N connections, each after one round trip,
- * until standard input ends; prints "ready" before load stats             no load: the kernel times
- * BPF programs until standard input ends
+ *   load hold    --to ADDR:PORT --count N --size S    N connections until standard input ends; a
+ *                                                     round trip on each at first and for each byte
+ *                                                     read there, after which it prints "ready"
+ *   load stats                                        no load: the kernel times BPF programs until
+ *                                                     standard input ends; "ready" when it does
  *
  * --cpu N pins it. The operations are timed in CHUNKS portions: "ns" is the median portion's time
  * for one operation, which a busy neighbour does not move, "mean_ns" is over all, and "connect_ns"
@@ -230,6 +232,12 @@ static void measure(const struct mode *mode, struct load *load)
 	       (unsigned long long)per_chunk * CHUNKS, median(whole), sum / CHUNKS, median(inside));
 }
 
+static void ready(void)
+{
+	puts("ready");
+	fflush(stdout);
+}
+
 /* The kernel stops timing when this process has ended, however it ends: nothing to restore. */
 static void time_programs(void)
 {
@@ -238,8 +246,7 @@ static void time_programs(void)
 
 	if (syscall(SYS_bpf, BPF_ENABLE_STATS, &attr, sizeof(attr)) < 0)
 		die("BPF_ENABLE_STATS: %s", strerror(errno));
-	puts("ready");
-	fflush(stdout);
+	ready();
 	while (read(STDIN_FILENO, &byte, 1) > 0)
 		;
 }
@@ -257,10 +264,12 @@ static void hold(struct load *load)
 		fds[i] = dial(load);
 		round_trip(load, fds[i]);
 	}
-	puts("ready");
-	fflush(stdout);
-	while (read(STDIN_FILENO, &byte, 1) > 0)
-		;
+	ready();
+	while (read(STDIN_FILENO, &byte, 1) > 0) {
+		for (uint64_t i = 0; i < load->count; i++)
+			round_trip(load, fds[i]);
+		ready();
+	}
 	for (uint64_t i = 0; i < load->count; i++)
 		close_by_reset(fds[i]);
 	free(fds);

@@ -91,7 +91,7 @@ def measure(pair, rounds, count):
 def text_of(result, ours):
     if "missing" in result:
         return f"Not measured: {result['missing']}."
-    life = next(iter(ours["lives"].values()))
+    life = next(iter(ours["lives"]["weir"].values()))
     maps, resident = sum(size for size, _ in ours["maps"].values()), ours["resident"]
     weir_rate = report.ratios(next(iter(ours["pairs"].values())), "no weir", "weir")
     peer_rate = report.ratios(result["pairs"], "no tool", "tcplife")

@@ -14,6 +14,11 @@ from worlds import LOAD
 BPFTOOL = os.environ.get("BPFTOOL") or shutil.which("bpftool") or "/usr/sbin/bpftool"
 
 
+def ident(pin):
+    """The number of a pinned program."""
+    return json.loads(run(BPFTOOL, "-j", "prog", "show", "pinned", pin).stdout)["id"]
+
+
 def program_of(link):
     return json.loads(run(BPFTOOL, "-j", "link", "show", "pinned", link).stdout)["prog_id"]
 
@@ -39,9 +44,11 @@ def counters(hooks):
     return {hook: (programs[ident].get("run_cnt", 0), programs[ident].get("run_time_ns", 0)) for ident, hook in hooks.items()}
 
 
-def measure(lab, cases):
-    """cases: {name: function that returns its number of connections}; -> {name: {"connections": n, "hooks": {hook: {...}}}}"""
-    hooks = attached(lab)
+def measure(hooks, cases):
+    """What these programs {program id: hook} take of {name: function that returns its number of connections}.
+
+    {name: {"connections": n, "hooks": {hook: {"calls": n, "ns": n}}}}
+    """
     results = {}
     with timed():
         for name, case in cases.items():

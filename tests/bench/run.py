@@ -154,7 +154,7 @@ def bench(options):
         for table in TABLES:
             warm_up(table, built, options.milliseconds)
         result["samples"] = run_rounds(built, options.rounds)
-        result["programs"] = programs.measure(lab, program_cases(built, 200 if options.quick else 5000))
+        result["programs"] = programs.measure(programs.attached(lab), program_cases(built, 200 if options.quick else 5000))
         if agent.process.poll() is not None:
             raise LabError(f"the agent ended meanwhile:\n{agent.stderr()[-2000:]}")
         result["books"] = {name: world.check_books() for name, world in built.items()}
