@@ -178,7 +178,10 @@ struct skb_shared_info {
 	unsigned int gso_type;
 };
 
-struct bpf_iter_meta;
+struct bpf_iter_meta {
+	__u64 seq_num; /* 0: the walk begins */
+};
+
 struct bpf_map;
 
 struct bpf_iter__bpf_sk_storage_map {

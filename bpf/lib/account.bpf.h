@@ -302,16 +302,17 @@ static __always_inline int account_is_settled(const struct weir_conn *conn,
 #define ACCOUNT_REST_US 1000
 
 /*
- * Folds a live connection. One that is folded while it is at rest is settled then: as long as it
- * stands where it stood nothing is new, and the rest of it is not looked at, which of 100,000
- * sockets is in no cache. It is at rest if nobody is at work on it after the time was taken and
- * its last stamp is older than that: whoever comes to work on it meanwhile leaves a newer one.
+ * Folds a live connection; time_us is a time that has passed. One that is folded while it is at
+ * rest is settled then: as long as it stands where it stood nothing is new, and the rest of it is
+ * not looked at, which of 100,000 sockets is in no cache. It is at rest if nobody is at work on it
+ * now and its last stamp is older than that time: whoever comes to work on it meanwhile leaves a
+ * newer one.
  */
-static __always_inline void account_visit(struct weir_conn *conn, struct tcp_sock *tp)
+static __always_inline void account_visit(struct weir_conn *conn, struct tcp_sock *tp,
+					  __u64 time_us)
 {
 	struct standing s = account_standing(tp);
 	struct weir_flow *flow;
-	__u64 time_us;
 	int busy;
 
 	if (account_is_settled(conn, &s))
@@ -319,7 +320,6 @@ static __always_inline void account_visit(struct weir_conn *conn, struct tcp_soc
 	flow = account_flow(&conn->flow);
 	if (!flow)
 		return;
-	time_us = bpf_ktime_get_ns() / 1000;
 	busy = account_busy(&tp->inet_conn.icsk_inet.sk);
 	s = account_standing(tp);
 	if (!account_fold(conn, tp, flow, 0, 0) || busy || !s.acknowledged ||
