@@ -109,7 +109,7 @@ $(B)/tests/ring: tests/e2e/ring.c | $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -o $@ $< -luring
 
-$(B)/tests/%.bpf.o: tests/bench/%.bpf.c maps/conn.h | $(SETUP)
+$(B)/tests/%.bpf.o: tests/bench/%.bpf.c bpf/kernel_types.h $(wildcard maps/*.h) | $(SETUP)
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
@@ -181,7 +181,7 @@ check-cluster: all
 demo: all $(B)/tests/probe
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) scripts/demo $(if $(KEEP),--keep)
 
-bench: all $(addprefix $(B)/tests/,probe relay load echo datagram floor.bpf.o walk.bpf.o)
+bench: all $(addprefix $(B)/tests/,probe relay load echo datagram floor.bpf.o walk.bpf.o look.bpf.o)
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/run.py $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
 ifeq ($(ONLY),)
 	WEIR_PEERS=500000 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider -q -s tests/e2e/test_many_peers.py

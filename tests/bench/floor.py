@@ -10,7 +10,7 @@ from lab.command import BUILD, run
 
 import programs
 
-OBJECT, WALK = BUILD / "tests" / "floor.bpf.o", BUILD / "tests" / "walk.bpf.o"
+OBJECT = BUILD / "tests" / "floor.bpf.o"
 HOOKS = {"connect4": "cgroup_inet4_connect", "sock_release": "cgroup_inet_sock_release", "sockops": "cgroup_sock_ops"}
 EMPTY = {"connect4": "empty_connect4", "sock_release": "empty_release", "sockops": "empty_sockops"}
 STORE = EMPTY | {"connect4": "store_connect4", "sockops": "store_sockops"}
@@ -54,10 +54,10 @@ def measure(lab, cases):
 
 
 @contextlib.contextmanager
-def walk(lab):
-    """A file whose reading walks over the storage of weir's sockets and does nothing."""
-    pin = lab.bpf_dir.parent / "empty_walk"
-    run(programs.BPFTOOL, "iter", "pin", WALK, pin, "map", "pinned", lab.bpf_dir / "weir_conns")
+def walk(lab, name):
+    """A file whose reading walks over the storage of weir's sockets: name.bpf.c says what it does there."""
+    pin = lab.bpf_dir.parent / f"{name}_walk"
+    run(programs.BPFTOOL, "iter", "pin", BUILD / "tests" / f"{name}.bpf.o", pin, "map", "pinned", lab.bpf_dir / "weir_conns")
     try:
         yield pin
     finally:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What else the kernel can do with a connection: whatever it is, the figures are those of the sockets' owners."""
 
+import time
+
 import pytest
 
 from books import NOTHING, failures, flow, histogram, metrics, pod_of, settled, wanted
@@ -291,15 +293,45 @@ n.connect(peer); n.setsockopt(6, 19, 0); n.sendall(b'x' * 50)
         assert count == 1 and total_s < 5  # nobody waited for the second one
 
 
+def rest(node, pair, sent, received):
+    """A live connection that has moved so much is seen at rest, by more than one scrape: those after the first find nothing new."""
+    wait_until(lambda: flow(node, pair.client, "outbound") == wanted(sent, received, closed=0), "what the client moved")
+    wait_until(lambda: flow(node, pair.server, "inbound") == wanted(received, sent, closed=0), "what the server moved")
+    time.sleep(0.01)
+    for _ in range(3):
+        assert flow(node, pair.client, "outbound") == wanted(sent, received, closed=0)
+        assert flow(node, pair.server, "inbound") == wanted(received, sent, closed=0)
+
+
+def test_between_rests(node):
+    """A single byte, one way or the other, also when one side has said that it ends."""
+    with Pair(node, "rests") as pair:
+        near, far = pair.open()
+        rest(node, pair, 0, 0)
+        near("s.sendall(b'x')")
+        rest(node, pair, 1, 0)
+        far("c.sendall(b'yy')")
+        rest(node, pair, 1, 2)
+        near("s.shutdown(SHUT_WR)")
+        rest(node, pair, 1, 2)
+        far("c.sendall(b'y')")
+        rest(node, pair, 1, 3)
+        far("c.close()")
+        near("s.close()")
+        pair.expect(1, 3)
+
+
 def test_more_than_four_gigabytes(node):
-    """On one connection: no counter is 32 bits wide."""
-    size = (1 << 32) + 12345
+    """On one connection: no counter is 32 bits wide, and nobody takes 4 GiB for nothing because the sequence numbers are the same."""
     with Pair(node, "giga") as pair:
         near, far = pair.open()
         far("t = threading.Thread(target=lambda: [None for _ in iter(lambda: c.recv(1 << 22, MSG_TRUNC), b'')] and None); t.start()")
-        near("block = bytes(1 << 22); [s.sendall(block) for _ in range(1 << 10)]; s.sendall(bytes(12345)); s.close()")
+        rest(node, pair, 0, 0)
+        near("block = bytes(1 << 22); [s.sendall(block) for _ in range(1 << 10)]")
+        rest(node, pair, 1 << 32, 0)
+        near("s.sendall(bytes(12345)); s.close()")
         far("t.join(); c.close()")
-        pair.expect(size, 0)
+        pair.expect((1 << 32) + 12345, 0)
 
 
 def test_nothing_was_lost_on_the_way(node):
