@@ -6,21 +6,37 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "base/file.h"
 #include "base/log.h"
 
-void captured_open(struct captured *c, const char *state_dir, const char *run_dir)
+/* What could not be written is tried again after the next run. */
+static void on_written(void *ctx, int err)
+{
+	struct captured *c = ctx;
+
+	if (err && !c->failed)
+		log_warn("cannot write", "file", c->path, "error", strerror(-err), "effect",
+			 "weir-cni does not know which pods to hold up while no agent runs", NULL);
+	c->failed = err != 0;
+	if (!err)
+		return;
+	free(c->text);
+	c->text = NULL;
+}
+
+int captured_open(struct captured *c, struct loop *loop, const char *state_dir, const char *run_dir)
 {
 	_cleanup_free_ char *marker = xasprintf("%s/cni-away", run_dir);
 
 	*c = (struct captured){ .path = xasprintf("%s/captured.json", state_dir) };
 	unlink(marker);
+	return writer_open(&c->writer, c->path, loop, on_written, c);
 }
 
 void captured_close(struct captured *c)
 {
+	writer_close(c->writer);
 	free(c->path);
-	free(c->written);
+	free(c->text);
 	*c = (struct captured){ 0 };
 }
 
@@ -76,7 +92,7 @@ bool captured_expected(const struct captured *c, const struct reconciler *r,
 		       const struct sandbox *sandbox)
 {
 	const struct namespace *namespace = source_namespace(r->source, sandbox->namespace);
-	json_t *state = json_load_file(c->path, 0, NULL);
+	json_t *state = c->text ? json_loads(c->text, 0, NULL) : json_load_file(c->path, 0, NULL);
 	const json_t *pod = json_object_get(json_object_get(state, "pods"), sandbox->uid);
 	bool expected = pod ? json_is_true(pod)
 			: namespace
@@ -87,36 +103,19 @@ bool captured_expected(const struct captured *c, const struct reconciler *r,
 	return expected;
 }
 
-static int write_file(const char *path, const char *text)
-{
-	_cleanup_free_ char *dir = xstrdup(path);
-	int err;
-
-	*strrchr(dir, '/') = '\0';
-	err = make_dirs(dir, 0755);
-	return err ?: file_write(path, text, strlen(text), 0644);
-}
-
 void captured_update(struct captured *c, const struct reconciler *r)
 {
 	_cleanup_free_ char *text = NULL;
 	json_t *json;
-	int err;
 
-	if (!c->path || source_incomplete(r->source))
+	if (!c->writer || source_incomplete(r->source))
 		return;
 	json = json_pack("{s:o, s:o}", "namespaces", namespaces_json(r), "pods", pods_json(r));
 	text = json_dumps(json, JSON_INDENT(1) | JSON_SORT_KEYS);
 	json_decref(json);
-	if (!text || (c->written && !strcmp(c->written, text)))
+	if (!text || (c->text && !strcmp(c->text, text)))
 		return;
-	err = write_file(c->path, text);
-	if (err && !c->failed)
-		log_warn("cannot write", "file", c->path, "error", strerror(-err), "effect",
-			 "weir-cni does not know which pods to hold up while no agent runs", NULL);
-	c->failed = err != 0;
-	if (err)
-		return;
-	free(c->written);
-	c->written = TAKE_PTR(text);
+	free(c->text);
+	c->text = TAKE_PTR(text);
+	writer_put(c->writer, xstrdup(c->text));
 }

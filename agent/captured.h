@@ -7,15 +7,18 @@
 #define WEIR_AGENT_CAPTURED_H
 
 #include "agent/reconcile.h"
+#include "agent/writer.h"
 
 struct captured {
-	char *path; /* NULL: nothing is written */
-	char *written; /* what the file holds, as far as this agent wrote it */
+	char *path;
+	struct writer *writer; /* NULL: nothing is written */
+	char *text; /* what the file holds or is given; NULL: this agent has written nothing yet */
 	bool failed; /* told already */
 };
 
-/* Ends what weir-cni counts while no agent runs, as well: RUNDIR/cni-away. */
-void captured_open(struct captured *c, const char *state_dir, const char *run_dir);
+/* Ends what weir-cni counts while no agent runs, as well: RUNDIR/cni-away. 0 or -errno. */
+int captured_open(struct captured *c, struct loop *loop, const char *state_dir,
+		  const char *run_dir);
 void captured_close(struct captured *c);
 /*
  * Is the pod of a sandbox whose object is not known likely to be captured? As weir-cni judges while
@@ -23,7 +26,11 @@ void captured_close(struct captured *c);
  */
 bool captured_expected(const struct captured *c, const struct reconciler *r,
 		       const struct sandbox *sandbox);
-/* After a run that knew all pods. Writes only what has changed. */
+/*
+ * After a run that knew all pods. Writes only what has changed, beside the loop: nothing waits for
+ * it. An agent that dies before that leaves what was so some seconds ago: a pod that is not in it
+ * is judged by its namespace.
+ */
 void captured_update(struct captured *c, const struct reconciler *r);
 
 #endif

@@ -407,7 +407,8 @@ static int start(struct agent *agent, char **ret_error)
 	if (!err)
 		err = leftover_recall(agent->reconciler);
 	if (!err)
-		captured_open(&agent->captured, agent->options.state_dir, agent->options.run_dir);
+		err = captured_open(&agent->captured, agent->loop, agent->options.state_dir,
+				    agent->options.run_dir);
 	if (!err) /* last: whatever fails before leaves nothing attached */
 		err = loader_attach(agent->loader, ret_error);
 	return err;
