@@ -13,6 +13,7 @@
 #define INPUT_MAX	(4u << 20)
 #define TIMEOUT_SECONDS 10
 #define AWAY_SECONDS	600
+#define RUN_DIR		"/run/weir"
 
 int cni_fail(struct cni_error *error, enum cni_code code, char *msg, const char *details)
 {
@@ -137,9 +138,15 @@ static int read_away(struct cni_request *r, struct cni_error *ret_error)
 				   "it can be refuse-captured, refuse or allow");
 }
 
+/* What is there must be able to go, whatever somebody has written into the configuration since. */
+static bool forgives(const struct cni_request *r)
+{
+	return r->command && (!strcmp(r->command, "DEL") || !strcmp(r->command, "GC"));
+}
+
 static int read_settings(struct cni_request *r, struct cni_error *ret_error)
 {
-	int err = setting_string(r, "runDir", "/run/weir", &r->run_dir, ret_error), seconds = 0;
+	int err = setting_string(r, "runDir", RUN_DIR, &r->run_dir, ret_error), seconds = 0;
 
 	if (!err)
 		err = setting_string(r, "stateDir", "/var/lib/weir", &r->state_dir, ret_error);
@@ -154,7 +161,12 @@ static int read_settings(struct cni_request *r, struct cni_error *ret_error)
 		err = read_away(r, ret_error);
 	r->timeout_ms = seconds * 1000;
 	r->exempt = json_object_get(r->config, "exemptNamespaces");
-	return err;
+	if (!err || !forgives(r))
+		return err;
+	cni_error_free(ret_error);
+	r->run_dir = json_string_value(json_object_get(r->config, "runDir")) ?: RUN_DIR;
+	r->network = json_string_value(json_object_get(r->config, "name")) ?: "";
+	return 0;
 }
 
 int cni_request_parse(struct cni_request *r, const char *text, size_t len,
@@ -164,7 +176,8 @@ int cni_request_parse(struct cni_request *r, const char *text, size_t len,
 	const json_t *prev;
 
 	r->version = "";
-	r->config = json_loadb(text, len, JSON_DECODE_INT_AS_REAL, &where); /* of any size */
+	/* numbers of any size; whatever else other plugins may write */
+	r->config = json_loadb(text, len, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &where);
 	if (!json_is_object(r->config))
 		return cni_fail(ret_error, CNI_DECODING_FAILURE,
 				xasprintf("weir-cni: the network configuration on standard input "

@@ -2,6 +2,7 @@
 """weir-cni, driven as a container runtime drives it, and by hand where a runtime would not go."""
 
 import json
+import os
 import signal
 import socket
 import threading
@@ -327,6 +328,25 @@ def test_the_agent_remembers_what_it_captures(lab, agent):
 
 # -- by hand ---------------------------------------------------------------------------------------------------------------
 
+def test_a_slow_disk_holds_nobody_up(lab, agent):
+    """What the agent remembers for the plugin is flushed beside its other work: a pod waits for no other pod's record."""
+    cni, file, part = Cni(lab), lab.state_dir / "captured.json", lab.state_dir / ".captured.json.tmp"
+    wait_until(lambda: file.exists() and not part.exists(), "the first record")
+    os.mkfifo(part)  # whoever opens it to write waits for a reader, as for a disk that does not answer
+    pods = [lab.pod(f"web-{number}", mesh="istio", network=False) for number in range(3)]
+    for pod in pods:
+        told(pod)
+        began = time.monotonic()
+        cni.add(pod)
+        assert known(lab, pod)["state"] == "captured" and time.monotonic() - began < 5
+        time.sleep(1.2)  # the run over all pods that an ADD brings
+    agent.metrics()
+    assert pods[0].uid not in file.read_text()
+    with open(part, "rb") as reader:  # this write fails, the next does not
+        assert pods[0].uid in reader.read().decode()
+    wait_until(lambda: all(pod.uid in file.read_text() for pod in pods), "captured.json", 20)
+
+
 ODD = '{"cniVersion" : "1.0.0",\t"ips":[], "routes": null, "x": {"n": 12345678901234567890123, "f": 1.50, "s": "\\"}\\u00e9"}, "x": 1}'
 
 
@@ -386,6 +406,7 @@ def test_what_is_no_pod_passes():
 
 def test_del_of_what_is_gone():
     """No agent, no network namespace, no previous result, a setting that is wrong now: all of it is gone as it should be."""
-    for text in (config(runDir="/nonexistent"), config(prevResult=None), config("0.3.1"), {"cniVersion": "9.9.9", "name": "n"}):
+    for text in (config(runDir="/nonexistent"), config(prevResult=None), config("0.3.1"), {"cniVersion": "9.9.9", "name": "n"},
+                 config(runDir="/nonexistent", agentAway="perhaps", timeoutSeconds=0), config(runDir=5, stateDir=[], name=7)):
         for netns in (None, "", "/run/netns/none"):
             assert weir_cni("DEL", text, {"CNI_NETNS": netns, "CNI_ARGS": POD_ARGS}) == (0, "")
