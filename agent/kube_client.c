@@ -152,6 +152,7 @@ static void reload(struct kube_client *c)
 
 	if (c->exec || !kube_config_changed(&c->config))
 		return;
+	kube_config_seen(&c->config); /* a wrong one is tried again when it is another */
 	if (kube_config_load(c->kubeconfig, &config, &error) < 0) {
 		log_error("kubeconfig", "error", error, "effect", "what it said before is used",
 			  NULL);

@@ -21,7 +21,6 @@ struct kube_result {
 	long status; /* of HTTP; 0: there was no answer */
 	const char *error; /* for people, one line; NULL when good */
 	const char *message; /* of the Status that came with it; "" when there is none */
-	const char *continue_token; /* of that Status; NULL: none */
 	int64_t retry_after_ms; /* -1: the server did not say */
 };
 

@@ -13,8 +13,9 @@
 #include "base/yaml.h"
 
 /* What the kubelet mounts into a pod. */
-#define ACCOUNT	 "/var/run/secrets/kubernetes.io/serviceaccount"
-#define MAX_FILE (1 << 20)
+#define ACCOUNT	  "/var/run/secrets/kubernetes.io/serviceaccount"
+#define MAX_FILE  (1 << 20)
+#define AUTHORITY "certificate-authority-data"
 
 #define fail(ret_error, ...) (*(ret_error) = xasprintf(__VA_ARGS__), -EINVAL)
 
@@ -30,6 +31,21 @@ bool kube_config_changed(const struct kube_config *c)
 	return c->file && stat(c->file, &st) == 0 &&
 	       (mtime_ns(&st) != c->mtime_ns || st.st_size != c->size ||
 		(int64_t)st.st_ino != c->inode);
+}
+
+static void remember(struct kube_config *c, const struct stat *st)
+{
+	c->mtime_ns = mtime_ns(st);
+	c->size = st->st_size;
+	c->inode = (int64_t)st->st_ino;
+}
+
+void kube_config_seen(struct kube_config *c)
+{
+	struct stat st;
+
+	if (stat(c->file, &st) == 0)
+		remember(c, &st);
 }
 
 bool kube_config_in_cluster(void)
@@ -131,13 +147,24 @@ static char **env_of(const json_t *list)
 	return env;
 }
 
+/* A plugin is told the authority itself, wherever it stands. */
+static void add_authority(const struct kube_config *c, json_t *cluster)
+{
+	const char *said = json_string_value(json_object_get(cluster, AUTHORITY));
+	_cleanup_free_ char *pem = NULL, *error = NULL, *text = NULL;
+
+	if ((said && *said) || kube_pem_read(&c->ca, &pem, &error) || !pem)
+		return;
+	text = base64_encode(pem, strlen(pem));
+	json_object_set_new(cluster, AUTHORITY, json_string(text));
+}
+
 /* The cluster as a plugin is told it: kubeconfig's fields, and the extension that is meant for it.
  */
-static json_t *cluster_for_plugin(const json_t *cluster)
+static json_t *cluster_for_plugin(const struct kube_config *c, const json_t *cluster)
 {
 	static const char *const fields[] = { "server", "tls-server-name",
-					      "insecure-skip-tls-verify",
-					      "certificate-authority-data", "proxy-url" };
+					      "insecure-skip-tls-verify", AUTHORITY, "proxy-url" };
 	const json_t *item;
 	json_t *result = json_object();
 	size_t i;
@@ -145,6 +172,7 @@ static json_t *cluster_for_plugin(const json_t *cluster)
 	for (i = 0; i < ARRAY_SIZE(fields); i++)
 		if (json_object_get(cluster, fields[i]))
 			json_object_set(result, fields[i], json_object_get(cluster, fields[i]));
+	add_authority(c, result);
 	json_array_foreach (json_object_get(cluster, "extensions"), i, item) {
 		const char *name = json_string_value(json_object_get(item, "name"));
 
@@ -182,7 +210,7 @@ static int read_exec(struct kube_config *c, const json_t *exec, const json_t *cl
 	e->env = env_of(json_object_get(exec, "env"));
 	e->install_hint = text_of(exec, "installHint");
 	if (json_is_true(json_object_get(exec, "provideClusterInfo")))
-		e->cluster = cluster_for_plugin(cluster);
+		e->cluster = cluster_for_plugin(c, cluster);
 	return 0;
 }
 
@@ -198,6 +226,10 @@ static int read_user(struct kube_config *c, const json_t *user, const json_t *cl
 	if (json_object_get(user, "auth-provider"))
 		return fail(ret_error, "auth-provider is not supported (Kubernetes removed it in "
 				       "1.26): use exec");
+	if (json_object_get(user, "as") || json_object_get(user, "as-groups") ||
+	    json_object_get(user, "as-uid") || json_object_get(user, "as-user-extra"))
+		return fail(ret_error, "impersonation (as) is not supported: name the account that "
+				       "weir is to be");
 	c->token = text_of(user, "token");
 	c->token_file = path_of(c, user, "tokenFile");
 	c->username = text_of(user, "username");
@@ -262,9 +294,7 @@ static int load_kubeconfig(struct kube_config *c, const char *path, char **ret_e
 		*ret_error = xasprintf("%s: %s", path, strerror(-err));
 		return err;
 	}
-	c->mtime_ns = mtime_ns(&st);
-	c->size = st.st_size;
-	c->inode = (int64_t)st.st_ino;
+	remember(c, &st);
 	err = yaml_load(text, len, &root, &error);
 	if (!err)
 		err = read_root(c, root, &error);

@@ -50,6 +50,8 @@ void kube_config_free(struct kube_config *c);
 
 /* Has the kubeconfig been replaced since it was read? */
 bool kube_config_changed(const struct kube_config *c);
+/* From now on "since" is now. */
+void kube_config_seen(struct kube_config *c);
 /* Are we in a pod of a cluster? */
 bool kube_config_in_cluster(void);
 

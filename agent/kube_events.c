@@ -12,18 +12,20 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-#define BURST	    25 /* Events at once, */
-#define REFILL_MS   2000 /* and one more after each of these */
-#define MAX_QUEUE   256
-#define REQUEST_MS  10000
-#define RENEW_MS    (30LL * 60 * 1000) /* API servers keep Events for an hour */
-#define AGAIN_MS    (5LL * 60 * 1000) /* what comes and goes is told no more often */
-#define FORGET_MS   (2 * RENEW_MS)
-#define REFUSED_MS  (10LL * 60 * 1000)
-#define RETRY_MS    5000
-#define MAX_RETRIES 3
-#define MAX_NOTE    1024 /* bytes; these two are the API's */
-#define MAX_NAME    253
+#define BURST	     25 /* Events at once, */
+#define REFILL_MS    2000 /* and one more after each of these */
+#define MAX_QUEUE    256
+#define REQUEST_MS   10000
+#define RENEW_MS     (30LL * 60 * 1000) /* API servers keep Events for an hour */
+#define AGAIN_MS     (5LL * 60 * 1000) /* what comes and goes is told no more often */
+#define FORGET_MS    (2 * RENEW_MS)
+#define REFUSED_MS   (10LL * 60 * 1000)
+#define RETRY_MS     5000 /* doubled while nobody answers, */
+#define RETRY_MAX_MS 30000 /* up to this */
+#define MAX_RETRIES  3 /* of one Event that the server fails at */
+#define COMPLAIN_MS  60000
+#define MAX_NOTE     1024 /* bytes; these two are the API's */
+#define MAX_NAME     253
 
 /* Something that was told, so that it is not told again. */
 struct told {
@@ -37,6 +39,7 @@ struct told {
 
 struct queued {
 	struct queued *next;
+	uint64_t id; /* what of */
 	char *path;
 	char *body;
 	unsigned int retries;
@@ -54,8 +57,10 @@ struct kube_events {
 	int64_t tokens_ms; /* time that may be spent, REFILL_MS an Event */
 	int64_t refilled_ms;
 	int64_t refused_until_ms;
+	int64_t complained_ms; /* 0: never */
+	unsigned int unanswered; /* in a row */
 	uint64_t round;
-	bool said_refused, said_dropped;
+	bool said_refused, said_full;
 };
 
 static uint64_t hash(uint64_t h, const char *text)
@@ -141,10 +146,22 @@ static void drop_first(struct kube_events *e)
 	struct queued *first = e->queue;
 
 	e->queue = first->next;
-	e->queued--;
+	if (!--e->queued)
+		e->said_full = false;
 	queued_free(first);
 }
 
+static void forget_told(struct kube_events *e)
+{
+	while (e->told) {
+		struct told *t = e->told;
+
+		e->told = t->next;
+		free(t);
+	}
+}
+
+/* When the right has been granted all is told anew; what is there already stays as it is (409). */
 static void refused(struct kube_events *e, const struct kube_result *result)
 {
 	if (!e->said_refused)
@@ -156,25 +173,67 @@ static void refused(struct kube_events *e, const struct kube_result *result)
 	e->refused_until_ms = loop_now_ms() + REFUSED_MS;
 	while (e->queue)
 		drop_first(e);
+	forget_told(e);
+}
+
+/* A namespace that is going, a quota and a webhook say 403 as well, of that one Event. */
+static bool lacks_right(const struct kube_result *result)
+{
+	static const char *const others[] = { "being terminated", "exceeded quota",
+					      "denied the request" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		if (strstr(result->message, others[i]))
+			return false;
+	return result->status == 403;
+}
+
+/* Nobody was there to take it, for a moment or for hours: it is not the Event's fault. */
+static bool is_away(const struct kube_result *result)
+{
+	return !result->status || result->status == 401 || result->status == 429 ||
+	       result->status == 503;
+}
+
+static void retry(struct kube_events *e, const struct kube_result *result)
+{
+	unsigned int doublings = e->unanswered < 3 ? e->unanswered : 3;
+	int64_t ms = (int64_t)RETRY_MS << doublings;
+
+	e->unanswered++;
+	if (ms > RETRY_MAX_MS)
+		ms = RETRY_MAX_MS;
+	loop_arm(e->timer, result->retry_after_ms > ms ? result->retry_after_ms : ms);
+}
+
+static void complain(struct kube_events *e, const struct kube_result *result)
+{
+	int64_t now = loop_now_ms();
+
+	if (e->complained_ms && now - e->complained_ms < COMPLAIN_MS)
+		return;
+	e->complained_ms = now;
+	log_warn("kubernetes: an Event was refused", "error", result->error, NULL);
 }
 
 static void on_done(void *ctx, const struct kube_result *result)
 {
 	struct kube_events *e = ctx;
-	bool temporary = !result->status || result->status == 429 || result->status / 100 == 5;
 
 	e->request = NULL;
-	if (result->status == 403) {
+	if (lacks_right(result)) {
 		refused(e, result);
 		return;
 	}
-	if (temporary && e->queue->retries++ < MAX_RETRIES) {
-		loop_arm(e->timer,
-			 result->retry_after_ms > RETRY_MS ? result->retry_after_ms : RETRY_MS);
+	if (is_away(result) || (result->status / 100 == 5 && e->queue->retries++ < MAX_RETRIES)) {
+		retry(e, result);
 		return;
 	}
+	e->unanswered = 0;
+	if (result->good)
+		e->said_refused = false;
 	if (!result->good && result->status != 409) /* 409: it is there, from before a restart */
-		log_warn("kubernetes: an Event was refused", "error", result->error, NULL);
+		complain(e, result);
 	drop_first(e);
 	loop_arm(e->timer, 0);
 }
@@ -215,22 +274,38 @@ static void on_timer(void *ctx, uint32_t events)
 	e->request = kube_client_call(e->client, &call);
 }
 
+/* What finds no room is told in a later round, if it is so then. */
+static bool is_full(struct kube_events *e)
+{
+	if (e->queued < MAX_QUEUE)
+		return false;
+	if (!e->said_full)
+		log_warn("kubernetes: many Events wait; others are told when there is room", NULL);
+	e->said_full = true;
+	return true;
+}
+
+/* What nobody has heard yet is not told a second time. */
+static bool is_queued(const struct kube_events *e, uint64_t id)
+{
+	const struct queued *q = e->queue;
+
+	while (q && q->id != id)
+		q = q->next;
+	return q;
+}
+
 static void enqueue(struct kube_events *e, const struct kube_fact *fact, const struct told *told)
 {
 	_cleanup_free_ char *namespace = kube_escape(fact->namespace);
 	struct queued **end = &e->queue, *q;
 	char *body;
 
-	if (e->queued == MAX_QUEUE) {
-		if (!e->said_dropped)
-			log_warn("kubernetes: too many Events at once; some are not sent", NULL);
-		e->said_dropped = true;
-		return;
-	}
 	body = event_body(e, fact, told);
 	if (!body)
 		return;
 	q = xcalloc(1, sizeof(*q));
+	q->id = told->id;
 	q->body = body;
 	q->path = xasprintf("/apis/events.k8s.io/v1/namespaces/%s/events", namespace);
 	while (*end)
@@ -276,24 +351,20 @@ void kube_events_tell(struct kube_events *e, const struct kube_fact *fact)
 {
 	struct told *t = find(e, id_of(fact));
 	int64_t now = loop_now_ms();
-	bool due;
+	bool due, renew;
 
 	if (!t->count || t->round + 1 < e->round)
 		t->count++;
 	t->round = e->round;
 	t->seen_ms = now;
-	if (now < e->refused_until_ms)
-		return;
 	due = !t->told_count || (t->count > t->told_count && now - t->told_ms > AGAIN_MS);
-	if (!due && now - t->told_ms > RENEW_MS) {
-		t->count++;
-		due = true;
-	}
-	if (!due)
+	renew = !due && now - t->told_ms > RENEW_MS;
+	if (now < e->refused_until_ms || (!due && !renew) || is_queued(e, t->id) || is_full(e))
 		return;
-	enqueue(e, fact, t);
+	t->count += renew;
 	t->told_count = t->count;
 	t->told_ms = now;
+	enqueue(e, fact, t);
 }
 
 int kube_events_new(struct loop *loop, struct kube_client *client, const char *node_name,
@@ -325,12 +396,7 @@ void kube_events_free(struct kube_events *e)
 		kube_client_cancel(e->request);
 	while (e->queue)
 		drop_first(e);
-	while (e->told) {
-		struct told *t = e->told;
-
-		e->told = t->next;
-		free(t);
-	}
+	forget_told(e);
 	loop_remove(e->loop, e->timer);
 	close_fd(&e->timer);
 	free(e);

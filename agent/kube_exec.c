@@ -48,6 +48,25 @@ static char *text_of(const json_t *o, const char *key)
 	return text && *text ? xstrdup(text) : NULL;
 }
 
+/* RFC 3339, as Go writes it: with a fraction or not, in UTC or not. */
+static bool parse_time(const char *text, time_t *ret)
+{
+	struct tm tm = { 0 };
+	const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+	long east;
+
+	if (!rest)
+		return false;
+	if (*rest == '.')
+		rest += 1 + strspn(rest + 1, "0123456789");
+	rest = strptime(rest, "%z", &tm);
+	if (!rest || *rest)
+		return false;
+	east = tm.tm_gmtoff;
+	*ret = timegm(&tm) - east;
+	return true;
+}
+
 static int read_status(const json_t *root, const char *api_version, struct kube_credential *c,
 		       char **ret_error)
 {
@@ -55,7 +74,6 @@ static int read_status(const json_t *root, const char *api_version, struct kube_
 	const char *version = json_string_value(json_object_get(root, "apiVersion"));
 	const char *kind = json_string_value(json_object_get(root, "kind"));
 	const char *expires = json_string_value(json_object_get(status, "expirationTimestamp"));
-	struct tm tm = { 0 };
 
 	if (!kind || strcmp(kind, "ExecCredential"))
 		return fail(ret_error, "it printed no ExecCredential");
@@ -68,12 +86,8 @@ static int read_status(const json_t *root, const char *api_version, struct kube_
 	if (!c->token && !(c->cert && c->key))
 		return fail(ret_error, "its status has neither a token nor a client certificate "
 				       "with its key");
-	if (expires) {
-		if (!strptime(expires, "%Y-%m-%dT%H:%M:%S", &tm))
-			return fail(ret_error, "status.expirationTimestamp: '%s' is no time",
-				    expires);
-		c->expires = timegm(&tm);
-	}
+	if (expires && !parse_time(expires, &c->expires))
+		return fail(ret_error, "status.expirationTimestamp: '%s' is no time", expires);
 	return 0;
 }
 

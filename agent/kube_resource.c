@@ -171,9 +171,7 @@ static const struct keep list_metadata[] = { { .key = "resourceVersion" },
 					     { .key = "continue" },
 					     END };
 
-const struct keep kube_status_keep[] = {
-	{ .key = "kind" }, { .key = "metadata", .below = list_metadata }, STATUS_FIELDS, END
-};
+const struct keep kube_status_keep[] = { { .key = "kind" }, STATUS_FIELDS, END };
 
 #define LIST(object)                                                              \
 	(const struct keep[])                                                     \

@@ -12,6 +12,8 @@ struct place {
 	char *key;
 	size_t at;
 	uint64_t digest; /* of what was kept of the object, but for its version */
+	uint64_t uid; /* its hash; 0: not known */
+	bool offered; /* no watch or list has told of it yet */
 };
 
 /* The same few operations on each of the typed lists of struct objects. */
@@ -122,25 +124,47 @@ size_t kube_store_count(const struct kube_store *s)
 	return ops(s)->count(s->objects);
 }
 
+static uint64_t hash(const char *text)
+{
+	uint64_t h = 0xcbf29ce484222325;
+
+	for (; *text; text++)
+		h = (h ^ (unsigned char)*text) * 0x100000001b3; /* FNV-1a */
+	return h;
+}
+
+static uint64_t uid_of(const json_t *object)
+{
+	const json_t *metadata = json_object_get(object, "metadata");
+	const char *uid = json_string_value(json_object_get(metadata, "uid"));
+
+	return uid && *uid ? hash(uid) : 0;
+}
+
+/* Of kinds whose uid is not kept there is but one of a name. */
+static bool is_another(const struct place *known, uint64_t uid)
+{
+	return known->uid && uid && known->uid != uid;
+}
+
 /* What is last in the list gets a name in the index. */
-static void index_last(struct kube_store *s, uint64_t digest)
+static void index_last(struct kube_store *s, uint64_t digest, uint64_t uid)
 {
 	struct place *e = xcalloc(1, sizeof(*e));
 
 	e->at = kube_store_count(s) - 1;
 	e->key = ops(s)->key(s->objects, e->at);
 	e->digest = digest;
+	e->uid = uid;
 	tsearch(e, &s->index, compare);
 }
 
-static void drop(struct kube_store *s, const char *key)
+static void drop(struct kube_store *s, struct place *e)
 {
-	struct place *e = find(s, key);
-	size_t at;
+	size_t at = e->at;
 
-	if (!e)
-		return;
-	at = e->at;
+	if (e->uid)
+		s->gone[s->n_gone++ % KUBE_STORE_GONE] = e->uid;
 	tdelete(e, &s->index, compare);
 	place_free(e);
 	ops(s)->drop(s->objects, at);
@@ -214,20 +238,17 @@ static void distrust(const json_t *object)
 static uint64_t digest_of(const json_t *object)
 {
 	_cleanup_free_ char *text = NULL;
-	uint64_t digest = 0xcbf29ce484222325;
 
 	json_object_del(json_object_get(object, "metadata"), "resourceVersion");
 	text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
-	for (const char *c = text ?: ""; *c; c++)
-		digest = (digest ^ (unsigned char)*c) * 0x100000001b3; /* FNV-1a */
-	return digest;
+	return hash(text ?: "");
 }
 
-int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_error)
+static int put(struct kube_store *s, const json_t *object, const char **ret_error)
 {
 	_cleanup_free_ char *key = key_of(s, object);
 	struct place *known = find(s, key);
-	uint64_t digest;
+	uint64_t digest, uid = uid_of(object);
 	char *error = NULL;
 	int err;
 
@@ -247,33 +268,64 @@ int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_
 		char *text = xasprintf("%s: %s", *key == '/' ? key + 1 : key, error);
 
 		free(error);
+		if (known && is_another(known, uid))
+			drop(s, known); /* it is no earlier state of this one */
 		*ret_error = add_failure(s, TAKE_PTR(key), text);
 		return err;
 	}
 	if (known) { /* the new one, which is the last, takes the place of the old */
 		ops(s)->drop(s->objects, known->at);
 		known->digest = digest;
+		known->uid = uid;
 	} else {
-		index_last(s, digest);
+		index_last(s, digest, uid);
 	}
 	return 1;
 }
 
-bool kube_store_has(const struct kube_store *s, const json_t *object)
+int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_error)
 {
 	_cleanup_free_ char *key = key_of(s, object);
+	struct place *known = find(s, key);
 
-	return find(s, key);
+	if (known && known->offered) {
+		if (is_another(known, uid_of(object)))
+			return 0;
+		known->offered = false;
+	}
+	return put(s, object, ret_error);
+}
+
+int kube_store_offer(struct kube_store *s, const json_t *object, const char **ret_error)
+{
+	_cleanup_free_ char *key = key_of(s, object);
+	struct place *known = find(s, key);
+	uint64_t uid = uid_of(object);
+	int err;
+
+	if (known && !is_another(known, uid))
+		return 0;
+	for (size_t i = 0; uid && i < KUBE_STORE_GONE; i++)
+		if (s->gone[i] == uid)
+			return 0;
+	err = put(s, object, ret_error);
+	if (err > 0)
+		find(s, key)->offered = true;
+	return err;
 }
 
 bool kube_store_remove(struct kube_store *s, const json_t *object)
 {
 	_cleanup_free_ char *key = key_of(s, object);
-	bool known = find(s, key) || failure_of(s, key) < s->objects->n_errors;
+	struct place *known = find(s, key);
+	bool failed = failure_of(s, key) < s->objects->n_errors;
 
-	drop(s, key);
+	if (known && is_another(known, uid_of(object)))
+		return false;
+	if (known)
+		drop(s, known);
 	forget_failure(s, key);
-	return known;
+	return known || failed;
 }
 
 void kube_store_replace(struct kube_store *s, struct kube_store *next)
@@ -284,7 +336,7 @@ void kube_store_replace(struct kube_store *s, struct kube_store *next)
 		if (!e)
 			continue;
 		ops(s)->take(next->objects, s->objects, e->at);
-		index_last(next, e->digest);
+		index_last(next, e->digest, e->uid);
 	}
 	kube_store_free(s);
 	*s->objects = *next->objects;

@@ -241,6 +241,22 @@ static char *rename_server(struct kube_transfer *t, const struct kube_config *co
 	return result;
 }
 
+/*
+ * As kubectl has it: the kubeconfig's proxy is for every server, NO_PROXY is about those of the
+ * environment; and a SOCKS proxy resolves the server's name itself, which may be known nowhere
+ * else.
+ */
+static void set_proxy(struct kube_transfer *t, const char *url)
+{
+	static const char socks5[] = "socks5://";
+	_cleanup_free_ char *remote = NULL;
+
+	if (!strncasecmp(url, socks5, strlen(socks5)))
+		remote = xasprintf("socks5h://%s", url + strlen(socks5));
+	curl_easy_setopt(t->easy, CURLOPT_PROXY, remote ?: url);
+	curl_easy_setopt(t->easy, CURLOPT_NOPROXY, "");
+}
+
 static void set_url(struct kube_transfer *t, const struct kube_config *config)
 {
 	_cleanup_free_ char *server =
@@ -249,7 +265,7 @@ static void set_url(struct kube_transfer *t, const struct kube_config *config)
 
 	curl_easy_setopt(t->easy, CURLOPT_URL, url);
 	if (config->proxy_url)
-		curl_easy_setopt(t->easy, CURLOPT_PROXY, config->proxy_url);
+		set_proxy(t, config->proxy_url);
 }
 
 static void set_method(struct kube_transfer *t)
@@ -346,12 +362,8 @@ static void one_line(char *text)
 
 static void refused(struct kube_transfer *t, struct kube_result *ret)
 {
-	const json_t *metadata;
-
 	parse_refusal(t);
-	metadata = json_object_get(t->status_object, "metadata");
 	ret->message = json_string_value(json_object_get(t->status_object, "message")) ?: "";
-	ret->continue_token = json_string_value(json_object_get(metadata, "continue"));
 	t->error = xasprintf("HTTP status %ld%s%.300s", ret->status, *ret->message ? ": " : "",
 			     ret->message);
 }

@@ -22,6 +22,8 @@
 #define REFUSED_MS	 30000 /* nobody changes a ClusterRole faster than that */
 #define MAX_WAIT_MS	 300000
 #define SHORT_WATCH_MS	 5000 /* one that ends sooner is as good as one that fails */
+#define MAX_SAID	 5 /* errors in turn, then no more than one in */
+#define SAID_MS		 60000
 
 static void begin(struct kube_watch *w);
 
@@ -108,26 +110,49 @@ static char *explain(const struct kube_watch *w, const struct kube_result *resul
 	return xstrdup(result->error);
 }
 
-/* Says it once, until it changes. Takes error. */
-static void set_error(struct kube_watch *w, char *error)
+/* But for numbers: milliseconds, ports and streams differ each time. */
+static bool is_same(const char *a, const char *b)
 {
-	bool same = w->error && !strcmp(w->error, error);
+	static const char digits[] = "0123456789";
+
+	while (*a && *b) {
+		size_t n = strspn(a, digits), m = strspn(b, digits);
+
+		if (!n != !m || (!n && *a != *b))
+			return false;
+		a += n ?: 1;
+		b += m ?: 1;
+	}
+	return !*a && !*b;
+}
+
+/* Says it once, until it changes, and no more often than is of use to anybody. Takes error. */
+static void set_error(struct kube_watch *w, long status, char *error)
+{
+	bool same = w->said && status == w->said_status && is_same(w->said, error);
+	int64_t ms = loop_now_ms();
 
 	free(w->error);
 	w->error = error;
 	w->errors++;
 	set_connected(w, false);
-	if (!same)
-		log_error("kubernetes", "resource", w->resource->name, "error", error, "effect",
-			  w->synced ? "what is known stays in force" : NULL, NULL);
+	if (same || (w->n_said >= MAX_SAID && ms - w->said_ms < SAID_MS))
+		return;
+	log_error("kubernetes", "resource", w->resource->name, "error", error, "effect",
+		  w->synced ? "what is known stays in force" : NULL, NULL);
+	set_string(&w->said, error);
+	w->said_status = status;
+	w->said_ms = ms;
+	w->n_said++;
 }
 
 static void clear_error(struct kube_watch *w)
 {
 	if (w->error)
 		log_info("kubernetes: in step again", "resource", w->resource->name, NULL);
-	free(w->error);
-	w->error = NULL;
+	set_string(&w->error, NULL);
+	set_string(&w->said, NULL);
+	w->n_said = 0;
 	w->failures = 0;
 	w->reconnect = false;
 }
@@ -147,7 +172,7 @@ static int64_t wait_after(struct kube_watch *w, const struct kube_result *result
 
 static void failed(struct kube_watch *w, const struct kube_result *result)
 {
-	set_error(w, explain(w, result));
+	set_error(w, result->status, explain(w, result));
 	w->reconnect = !result->status || result->status / 100 == 2;
 	again(w, wait_after(w, result));
 }
@@ -162,15 +187,20 @@ static void failed_with(struct kube_watch *w, const char *error)
 /* -- lists --------------------------------------------------------------------------------------
  */
 
-/* Did it change anything? */
-static bool put(struct kube_watch *w, struct kube_store *store, const json_t *object)
+/* Did it change anything? error is the store's where changed is negative. */
+static bool taken(struct kube_watch *w, int changed, const json_t *object, const char *error)
 {
-	const char *error;
-	int changed = kube_store_put(store, object, &error);
-
 	if (changed < 0 && w->options.broken)
 		w->options.broken(w->options.ctx, w, object, error);
 	return changed != 0;
+}
+
+static bool put(struct kube_watch *w, struct kube_store *store, const json_t *object)
+{
+	const char *error = NULL;
+	int changed = kube_store_put(store, object, &error);
+
+	return taken(w, changed, object, error);
 }
 
 static void on_list_item(void *ctx, const json_t *item)
@@ -319,7 +349,7 @@ static void on_error_event(struct kube_watch *w, const json_t *status)
 	if (code == 410 || (reason && (!strcmp(reason, "Expired") || !strcmp(reason, "Gone"))))
 		w->expired = true;
 	else
-		set_error(w, xasprintf("the watch ended: %s", message ?: "without a reason"));
+		set_error(w, code, xasprintf("the watch ended: %s", message ?: "without a reason"));
 }
 
 /* Types that are not known are let pass: there may be more one day. */
@@ -353,7 +383,6 @@ static void on_watch_opened(void *ctx)
 
 	set_connected(w, true);
 	w->opened_ms = loop_now_ms();
-	w->opened_events = w->events;
 	w->watches++;
 	loop_arm(w->timer, SHORT_WATCH_MS); /* then all is well, events or not */
 }
@@ -376,10 +405,24 @@ static int on_watch_data(void *ctx, const char *data, size_t len, char **ret_err
  */
 static void continue_from(struct kube_watch *w)
 {
-	if (w->events == w->opened_events)
+	if (w->events == w->begun_events)
 		start_over(w);
 	else
 		w->heard = now();
+}
+
+/*
+ * A server that answers and still yields no watch, again and again, may not be able to make one of
+ * this version, or breaks at what comes after it: a list needs neither. Who is refused or asked to
+ * wait is not helped by one.
+ */
+static bool is_hopeless(const struct kube_watch *w, const struct kube_result *result)
+{
+	bool refused = result->status == 401 || result->status == 403 || result->status == 404 ||
+		       result->status == 429 || result->status == 503;
+
+	return !result->good && result->status && !refused && w->failures > PATIENT_FAILURES &&
+	       w->events - w->begun_events <= w->ended; /* it told nothing but its end */
 }
 
 /* A watch that has lasted is simply continued; one that breaks at once waits. */
@@ -390,6 +433,8 @@ static void on_watch_done(void *ctx, const struct kube_result *result)
 
 	w->request = NULL;
 	loop_arm(w->timer, -1);
+	if (is_hopeless(w, result))
+		start_over(w);
 	if (result->status == 410 || w->expired) {
 		start_over(w);
 		set_connected(w, false);
@@ -452,6 +497,7 @@ static void begin(struct kube_watch *w)
 
 	path = watch ? watch_path(w, which, (watch_ms + 999) / 1000) : list_path(w, which);
 	call.path = path;
+	w->begun_events = w->events;
 	w->expired = w->ended = false;
 	kube_json_free(w->json);
 	w->json = kube_json_new(watch ? w->resource->event : w->resource->list, watch, &handler);
@@ -490,10 +536,11 @@ int kube_watch_start(struct kube_watch *w, enum kube_resource_id id, struct loop
 
 void kube_watch_offer(struct kube_watch *w, const json_t *object)
 {
-	if (kube_store_has(&w->store, object))
-		return;
-	put(w, &w->store, object);
-	publish(w);
+	const char *error = NULL;
+	int changed = kube_store_offer(&w->store, object, &error);
+
+	if (taken(w, changed, object, error))
+		publish(w);
 }
 
 void kube_watch_stop(struct kube_watch *w)
@@ -511,5 +558,6 @@ void kube_watch_stop(struct kube_watch *w)
 	free(w->version);
 	free(w->token);
 	free(w->error);
+	free(w->said);
 	*w = (struct kube_watch){ 0 };
 }

@@ -52,9 +52,13 @@ struct kube_watch {
 	unsigned int failures; /* in a row */
 	unsigned int pages; /* of this list */
 	int64_t opened_ms;
-	uint64_t opened_events; /* events when it was */
+	uint64_t begun_events; /* events when the request began */
 	double heard; /* seconds since the epoch: when the store was last known to be current */
 	char *error; /* why it is not connected; NULL when it is, or has not tried */
+	char *said; /* the last error that was logged; NULL: none since all was well */
+	long said_status; /* of HTTP, that came with it */
+	int64_t said_ms;
+	unsigned int n_said; /* since all was well */
 	/* counters */
 	uint64_t lists, watches, events, errors;
 };
@@ -63,7 +67,7 @@ struct kube_watch {
 int kube_watch_start(struct kube_watch *w, enum kube_resource_id id, struct loop *loop,
 		     struct kube_client *client, struct source_file *part,
 		     const struct kube_watch_options *options);
-/* An object that was asked for by its name; one that is known is newer. */
+/* An object that was asked for by its name (kube_store_offer). */
 void kube_watch_offer(struct kube_watch *w, const json_t *object);
 void kube_watch_stop(struct kube_watch *w);
 

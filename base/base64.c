@@ -9,10 +9,10 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 
+static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 static int digit(char c)
 {
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const char *at = c ? strchr(digits, c) : NULL;
 
 	return at ? (int)(at - digits) : -1;
@@ -21,7 +21,7 @@ static int digit(char c)
 int base64_decode(const char *text, char **ret, size_t *ret_len)
 {
 	_cleanup_free_ char *out = xcalloc(strlen(text) / 4 * 3 + 4, 1);
-	size_t len = 0, digits = 0, padding = 0;
+	size_t len = 0, n = 0, padding = 0;
 	uint32_t bits = 0;
 
 	for (; *text; text++) {
@@ -34,13 +34,13 @@ int base64_decode(const char *text, char **ret, size_t *ret_len)
 		if (padding || digit(*text) < 0)
 			return -EINVAL;
 		bits = bits << 6 | (uint32_t)digit(*text);
-		if (++digits % 4 == 0) {
+		if (++n % 4 == 0) {
 			out[len++] = (char)(bits >> 16);
 			out[len++] = (char)(bits >> 8);
 			out[len++] = (char)bits;
 		}
 	}
-	if ((digits + padding) % 4 || padding > 2)
+	if ((n + padding) % 4 || padding > 2)
 		return -EINVAL;
 	if (padding)
 		out[len++] = (char)(padding == 1 ? bits >> 10 : bits >> 4);
@@ -50,4 +50,25 @@ int base64_decode(const char *text, char **ret, size_t *ret_len)
 	*ret = TAKE_PTR(out);
 	*ret_len = len;
 	return 0;
+}
+
+char *base64_encode(const void *data, size_t len)
+{
+	const unsigned char *in = data;
+	char *out = xcalloc((len + 2) / 3 * 4 + 1, 1), *p = out;
+
+	for (size_t i = 0; i < len; i += 3) {
+		size_t left = len - i;
+		uint32_t bits = (uint32_t)in[i] << 16;
+
+		if (left > 1)
+			bits |= (uint32_t)in[i + 1] << 8;
+		if (left > 2)
+			bits |= in[i + 2];
+		*p++ = digits[bits >> 18];
+		*p++ = digits[bits >> 12 & 63];
+		*p++ = left > 1 ? digits[bits >> 6 & 63] : '=';
+		*p++ = left > 2 ? digits[bits & 63] : '=';
+	}
+	return out;
 }

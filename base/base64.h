@@ -9,5 +9,7 @@
  * *ret_len does not count. 0 or -EINVAL.
  */
 int base64_decode(const char *text, char **ret, size_t *ret_len);
+/* With padding, on one line; the caller's. */
+char *base64_encode(const void *data, size_t len);
 
 #endif

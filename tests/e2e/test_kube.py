@@ -22,6 +22,7 @@ def api(lab):
     with ApiServer(lab.work / "api") as server:
         server.put(NAMESPACE)
         yield server
+        assert not server.invalid
 
 
 def pod_of(name, node="node-b", ip="10.244.9.9", **metadata):

@@ -51,9 +51,11 @@ def runs(api):
 class Proxy:
     """An HTTP proxy that knows CONNECT alone; who was asked for is in `asked`."""
 
+    scheme = "http"
+
     def __init__(self):
         self.asked, self.listener = [], socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.url = f"{self.scheme}://127.0.0.1:{self.listener.getsockname()[1]}"
 
     def __enter__(self):
         threading.Thread(target=self._accept, daemon=True).start()
@@ -71,15 +73,19 @@ class Proxy:
                 return
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
-    def _serve(self, client):
+    def _greet(self, client):
+        """Whither; the client may send from then on."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += client.recv(1)
         method, target, _ = head.decode().split(" ", 2)
         self.asked.append(f"{method} {target}")
+        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         host, port = target.rsplit(":", 1)
-        with client, socket.create_connection((host, int(port))) as server:
-            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        return host, int(port)
+
+    def _serve(self, client):
+        with client, socket.create_connection(self._greet(client)) as server:
             other = {client: server, server: client}
             while True:
                 for ready in select.select([client, server], [], [])[0]:
@@ -87,6 +93,23 @@ class Proxy:
                     if not data:
                         return
                     other[ready].sendall(data)
+
+
+class Socks(Proxy):
+    """SOCKS 5 (RFC 1928) without a password; every name is this machine."""
+
+    scheme = "socks5"
+
+    def _greet(self, client):
+        _, methods = client.recv(2)
+        client.recv(methods)
+        client.sendall(b"\5\0")
+        _, _, _, kind = client.recv(4)
+        name = client.recv(client.recv(1)[0]).decode() if kind == 3 else socket.inet_ntoa(client.recv(4))
+        port = int.from_bytes(client.recv(2), "big")
+        self.asked.append(f"{name}:{port}")
+        client.sendall(b"\5\0\0\1\0\0\0\0\0\0")
+        return "127.0.0.1", port
 
 
 def test_proxy_of_the_kubeconfig(lab, api, monkeypatch):
@@ -110,6 +133,23 @@ def test_no_proxy(lab, api, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,127.0.0.1")
     begin(lab, api)
+
+
+def test_no_proxy_is_not_about_the_kubeconfigs(lab, api, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,*")
+    with Proxy() as proxy:
+        begin(lab, api, cluster={"proxy-url": proxy.url})
+        assert proxy.asked
+
+
+def test_socks_proxy(lab, api):
+    """It is given the server's name, which this machine cannot resolve."""
+    api.certificates.issue("server", "subjectAltName=DNS:api.cluster.invalid")
+    api.stop()
+    api.start()
+    with Socks() as proxy:
+        begin(lab, api, cluster={"proxy-url": proxy.url, "server": f"https://api.cluster.invalid:{api.port}"})
+        assert set(proxy.asked) == {f"api.cluster.invalid:{api.port}"}
 
 
 def test_proxy_that_is_away(lab, api):
@@ -228,12 +268,14 @@ def test_plugin(lab, api):
     """Its arguments and environment, what it is told of the cluster; one run for all requests that wait."""
     command = plugin(api, f"""echo "$KUBERNETES_EXEC_INFO" > {api.folder}/info; echo "$1 $COLOUR" > {api.folder}/said
         echo '{credential({"token": "good-token"})}'""")
-    begin(lab, api, exec_user("./plugin", args=["get"], env=[{"name": "COLOUR", "value": "red"}], provideClusterInfo=True))
+    begin(lab, api, exec_user("./plugin", args=["get"], env=[{"name": "COLOUR", "value": "red"}], provideClusterInfo=True),
+          {"certificate-authority-data": "", "certificate-authority": "ca.crt"})
     assert command.exists() and (api.folder / "said").read_text() == "get red\n" and runs(api) == 1
     info = json.loads((api.folder / "info").read_text())
     assert info["apiVersion"] == "client.authentication.k8s.io/v1" and info["kind"] == "ExecCredential"
     assert info["spec"]["interactive"] is False
     assert info["spec"]["cluster"]["server"] == f"https://127.0.0.1:{api.port}"
+    assert info["spec"]["cluster"]["certificate-authority-data"] == api.certificates.base64("ca.crt")
 
 
 def test_plugin_with_certificate(lab, api):

@@ -179,3 +179,18 @@ def test_events_forbidden(lab, api):
     wait_until(lambda: 'verbs: [\\"create\\"]' in agent.stderr(), "the missing rule in the log")
     time.sleep(2)
     assert len(api.requests("create")) == 1 and agent.stderr().count("no Events") == 1
+
+
+def test_every_event_is_a_valid_one(lab, api):
+    """A name and a note as long as may be, of letters that need more than a byte: an API server takes the Event."""
+    name = f"{'a' * 60}.{'b' * 63}.{'c' * 63}.{'d' * 60}"
+    assert len(name) == 249
+    long = pod_of(name, "node-a", annotations={"traffic.sidecar.istio.io/excludeInboundPorts": "\u00e9\U0001f600" * 600,
+                                               "sidecar.istio.io/status": "{}"})
+    long["spec"]["containers"].append({"name": "istio-proxy"})
+    odd = pod_of("odd", "node-a", labels={"\u00e9" * 700: 7})
+    api.put(long), api.put(odd)
+    agent = start(lab, api)
+    wait_until(lambda: api.invalid or {event["regarding"]["name"] for event in api.created} >= {name, "odd"}, "the Events")
+    assert not api.invalid
+    assert all("\ufffd" not in event["note"] for event in api.created)

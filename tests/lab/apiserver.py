@@ -80,6 +80,34 @@ def selected(item, selector):
     return True
 
 
+MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
+QUALIFIED_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+EVENT_FIELDS = {"apiVersion", "kind", "metadata", "eventTime", "series", "reportingController", "reportingInstance", "action", "reason",
+                "regarding", "related", "note", "type"}
+
+
+def wrong_event(event, namespace):
+    """What an API server (1.19 or newer) would refuse of an Event that is created; None when nothing."""
+    meta, about, series = event.get("metadata", {}), event.get("regarding", {}), event.get("series")
+    rules = {
+        "unknown field": set(event) <= EVENT_FIELDS and set(meta) <= {"name", "namespace", "labels", "annotations"},
+        "apiVersion": event.get("apiVersion") == "events.k8s.io/v1" and event.get("kind") == "Event",
+        "metadata.name": len(meta.get("name", "")) <= 253 and SUBDOMAIN.match(meta.get("name", "")),
+        "metadata.namespace": meta.get("namespace") == namespace == about.get("namespace"),
+        "regarding": all(about.get(key) for key in ("apiVersion", "kind", "name", "uid")),
+        "eventTime": MICRO_TIME.match(event.get("eventTime", "")),
+        "reportingController": QUALIFIED_NAME.match(event.get("reportingController", "")),
+        "reportingInstance": 0 < len(event.get("reportingInstance", "").encode()) <= 128,
+        "action": 0 < len(event.get("action", "").encode()) <= 128,
+        "reason": 0 < len(event.get("reason", "").encode()) <= 128,
+        "note": len(event.get("note", "").encode()) <= 1024,
+        "type": event.get("type") in ("Normal", "Warning"),
+        "series": series is None or (series.get("count", 0) >= 2 and MICRO_TIME.match(series.get("lastObservedTime", ""))),
+    }
+    return next((name for name, good in rules.items() if not good), None)
+
+
 class Request(collections.namedtuple("Request", "method path query user body handler")):
     """One request, as faults and the log see it."""
 
@@ -208,6 +236,7 @@ class ApiServer:
         self.log = []  # Requests
         self.sent = collections.Counter()  # bytes of lists, by resource
         self.created = []  # Events
+        self.invalid = []  # what is wrong, Event
         self.server = None
         self.port = 0
         self.generation = 0  # of the server process: watches of a former one end
@@ -347,6 +376,11 @@ class ApiServer:
 
     def _create_event(self, request):
         event = json.loads(request.body)
+        wrong = wrong_event(event, EVENTS.match(request.path)[1])
+        if wrong:
+            self.invalid.append((wrong, event))
+            request.handler.send(422, status(422, "Invalid", f"Event is invalid: {wrong}"))
+            return
         names = {item["metadata"].get("name") for item in self.created}
         if event["metadata"].get("name") in names:
             request.handler.send(409, status(409, "AlreadyExists", f"events \"{event['metadata']['name']}\" already exists"))

@@ -94,6 +94,7 @@ static void test_wrong(void **state)
 	bad("a: *b", "");
 	bad(CONTEXT, "there is no user named 'u'");
 	bad(CONTEXT "users: [{name: u, user: {client-key-data: '***'}}]", "not base64");
+	bad(CONTEXT "users: [{name: u, user: {token: t, as: admin}}]", "impersonation");
 	bad(CONTEXT "users: [{name: u, user: {auth-provider: {name: gcp}}}]", "use exec");
 	bad(CONTEXT "users: [{name: u, user: {exec: {command: x}}}]", "exec.apiVersion");
 	bad(CONTEXT "users: [{name: u, user: {exec: {command: x, interactiveMode: Always, "
@@ -116,6 +117,9 @@ static int credential(const char *status, struct kube_credential *ret, char **re
 
 static void test_credential(void **state)
 {
+	static const char *const same_times[] = { "2026-01-02T03:04:05.123456789Z",
+						  "2026-01-02T05:34:05+02:30",
+						  "2026-01-01T22:04:05.5-05:00" };
 	struct kube_credential c = { 0 };
 	char *error = NULL;
 
@@ -126,6 +130,14 @@ static void test_credential(void **state)
 	assert_string_equal(c.token, "t");
 	assert_int_equal(c.expires, 1767323045);
 	kube_credential_free(&c);
+	for (size_t i = 0; i < ARRAY_SIZE(same_times); i++) {
+		_cleanup_free_ char *text =
+			xasprintf("{'token':'t','expirationTimestamp':'%s'}", same_times[i]);
+
+		assert_int_equal(credential(text, &c, &error), 0);
+		assert_int_equal(c.expires, 1767323045);
+		kube_credential_free(&c);
+	}
 	assert_int_equal(credential("{'token':''}", &c, &error), -EINVAL);
 	free(error);
 	assert_int_equal(credential("{'clientCertificateData':'c'}", &c, &error), -EINVAL);
@@ -162,6 +174,11 @@ static void test_base64(void **state)
 			assert_int_equal(len, strlen(cases[i].expected));
 		}
 		free(data);
+	}
+	for (size_t i = 0; i < 4; i++) {
+		_cleanup_free_ char *text = base64_encode(cases[i].expected, i);
+
+		assert_string_equal(text, cases[i].text);
 	}
 }
 

@@ -39,15 +39,26 @@ static json_t *json(const char *text)
 	return json_loads(copy, JSON_DECODE_ANY, NULL);
 }
 
-static int put(struct fixture *f, const char *text)
+static int take(struct fixture *f, const char *text,
+		int (*fn)(struct kube_store *s, const json_t *object, const char **ret_error))
 {
 	const char *error = NULL;
 	json_t *object = json(text);
-	int err = kube_store_put(&f->store, object, &error);
+	int err = fn(&f->store, object, &error);
 
 	assert_true((err < 0) == (error != NULL));
 	json_decref(object);
 	return err;
+}
+
+static int put(struct fixture *f, const char *text)
+{
+	return take(f, text, kube_store_put);
+}
+
+static int offer(struct fixture *f, const char *text)
+{
+	return take(f, text, kube_store_offer);
 }
 
 #define POD(name, more) "{'metadata':{'namespace':'shop','name':'" name "'" more "}}"
@@ -132,6 +143,52 @@ static void test_replace(void **state)
 	free_fixture(next);
 }
 
+#define UID(text) ",'uid':'" text "'"
+
+/* A pod of a StatefulSet comes again under its name. */
+static void test_another_of_the_name(void **state)
+{
+	struct fixture *f = new_fixture(KUBE_PODS_HERE);
+
+	(void)state;
+	put(f, POD("a", UID("1")));
+	put(f, POD("a", UID("2")));
+	take_away(f, POD("a", UID("1"))); /* nobody says that in this order but a liar */
+	assert_int_equal(kube_store_count(&f->store), 1);
+	/* what cannot be read is no later state of the former one */
+	assert_int_equal(put(f, "{'metadata':{'namespace':'shop','name':'a','uid':'3'},'spec':7}"),
+			 -EINVAL);
+	assert_int_equal(kube_store_count(&f->store), 0);
+	assert_true(kube_store_incomplete(&f->store));
+	take_away(f, POD("a", UID("3")));
+	assert_false(kube_store_incomplete(&f->store));
+	free_fixture(f);
+}
+
+static void test_offer(void **state)
+{
+	struct fixture *f = new_fixture(KUBE_PODS_HERE);
+
+	(void)state;
+	put(f, POD("a", UID("1")));
+	assert_int_equal(offer(f, POD("a", UID("1") ",'labels':{'x':'y'}")), 0);
+	assert_int_equal(offer(f, POD("a", UID("2"))), 1);
+	/* the watch is behind: what it tells of the former pod is old news */
+	assert_int_equal(put(f, POD("a", UID("1") ",'labels':{'x':'z'}")), 0);
+	take_away(f, POD("a", UID("1")));
+	assert_string_equal(f->objects.pods[0]->uid, "2");
+	assert_int_equal(put(f, POD("a", UID("2") ",'labels':{'x':'y'}")), 1);
+	/* now it has told of the new one: it is believed again */
+	assert_int_equal(put(f, POD("a", UID("3"))), 1);
+	take_away(f, POD("a", UID("3")));
+	/* an answer that was on its way when the pod went does not bring it back */
+	assert_int_equal(offer(f, POD("a", UID("3"))), 0);
+	assert_int_equal(offer(f, POD("a", UID("4"))), 1);
+	take_away(f, POD("a", UID("4")));
+	assert_int_equal(kube_store_count(&f->store), 0);
+	free_fixture(f);
+}
+
 static void test_no_netns_from_the_api(void **state)
 {
 	struct fixture *f = new_fixture(KUBE_PODS_HERE);
@@ -176,7 +233,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_put_and_remove), cmocka_unit_test(test_broken),
 		cmocka_unit_test(test_replace),	       cmocka_unit_test(test_no_netns_from_the_api),
-		cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_kinds),	       cmocka_unit_test(test_another_of_the_name),
+		cmocka_unit_test(test_offer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
