@@ -56,6 +56,32 @@ def test_add_asks_for_a_pod_that_the_watch_has_not_told_of(lab, api):
     assert [request.path for request in api.requests("get")] == ["/api/v1/namespaces/default/pods/web"]
 
 
+def test_a_pod_that_comes_again_under_its_name(lab, api):
+    """A StatefulSet's, faster than the watch: ADD has the new one asked for; the end of the former one does not end it."""
+    former, new = lab.pod("web-0", mesh="istio"), lab.pod("web-0b", mesh="istio")
+    new.name = former.name
+    item = api.put(former.object())
+    agent = start(lab, api)
+    assert add(lab, former)["state"] == "captured"
+    wait_metric(agent, "up", "pods", 1)
+    api.put(new.object(), tell=False)
+    began = time.monotonic()
+    assert add(lab, new)["state"] == "captured" and time.monotonic() - began < 3
+    for type_ in ("MODIFIED", "DELETED"):  # the watch is behind
+        with api.lock:
+            api.version += 1
+            api.history.append((api.version, "pods", type_, item, item))
+            api.lock.notify_all()
+    former.delete()
+
+    def states():
+        return [(pod["uid"], pod["state"]) for pod in ask(lab, "pods")["pods"]]
+
+    wait_until(lambda: states() == [(new.uid, "captured")], "the former one to go", 20)
+    time.sleep(3)
+    assert states() == [(new.uid, "captured")]
+
+
 def test_takeover(lab, api):
     """One Event for a pod that weir takes over; none for one with rules of its own that is left alone, and none after a restart."""
     pods = {name: lab.pod(name, mesh="istio", annotations={"weir.io/takeover": "on"} if name == "web" else {}) for name in ("web", "left")}
