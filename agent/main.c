@@ -157,7 +157,7 @@ static void reconcile_within(struct agent *agent, int64_t ms)
 static void run_reconcile(struct agent *agent)
 {
 	int64_t again_ms, began = loop_now_ms();
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *text = NULL, *took = NULL;
 	int changes;
 
 	agent->reconcile_due_ms = 0;
@@ -167,7 +167,8 @@ static void run_reconcile(struct agent *agent)
 		retire_soon(&agent->retire);
 	agent->reconcile_took_ms = loop_now_ms() - began;
 	text = xasprintf("%d", changes);
-	log_debug("reconciled", "changes", text, NULL);
+	took = xasprintf("%lld", (long long)agent->reconcile_took_ms);
+	log_debug("reconciled", "changes", text, "ms", took, NULL);
 	cni_known(agent->cni);
 	report_pods(&agent->kube, agent->reconciler);
 	captured_update(&agent->captured, agent->reconciler);
