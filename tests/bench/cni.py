@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Time from CNI ADD to captured: the plugin as a runtime runs it, alone on the node and with other captured pods present.
+"""Time from CNI ADD to captured: the plugin as a runtime runs it, alone on the node, with other captured pods present, and while pods
+come and go and Prometheus scrapes.
 
 usage: tests/bench/cni.py [PODS_PRESENT [ADDS]]      (250 100)
 """
@@ -8,6 +9,7 @@ usage: tests/bench/cni.py [PODS_PRESENT [ADDS]]      (250 100)
 import pathlib
 import statistics
 import sys
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -57,6 +59,51 @@ def cpu(agent):
     return int(pathlib.Path(f"/proc/{agent.process.pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e6
 
 
+class Churn:
+    """Use as a context: one pod after the other comes and goes, and the agent is scraped once a second."""
+
+    def __init__(self, lab, agent):
+        self.lab, self.agent, self.over, self.pods = lab, agent, threading.Event(), 0
+        self.threads = [threading.Thread(target=self._come_and_go), threading.Thread(target=self._scrape)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+    def _come_and_go(self):
+        while not self.over.wait(0.1):
+            pod = self.lab.pod(f"guest-{self.pods}", mesh="istio", network=False)
+            told(pod)
+            call(self.lab, "ADD", pod)
+            call(self.lab, "DEL", pod)
+            pod.delete()
+            self.pods += 1
+
+    def _scrape(self):
+        while not self.over.wait(1):
+            self.agent.metrics()
+
+
+def measure_churn(lab, agent, present, adds):
+    took = []
+    with Churn(lab, agent) as churn:
+        for number in range(adds):
+            pod = lab.pod(f"busy-{number}", mesh="istio", network=False)
+            told(pod)
+            time.sleep(SETTLED_S)
+            took.append(call(lab, "ADD", pod))
+            call(lab, "DEL", pod)
+            pod.delete()
+    show("ADD while pods churn", took)
+    print(f"{churn.pods} other pods came and went beside {present}")
+
+
 def measure(lab, agent, present, adds):
     """As many pods are present all the while: each new one is let go again."""
     took, used, deleted = [], [], []
@@ -89,6 +136,7 @@ def main():
             call(lab, "ADD", pod)
         wait_until(lambda: captured(lab) == present, "the pods to be captured", 60)
         measure(lab, agent, present, adds)
+        measure_churn(lab, agent, present, adds)
     print(run("uptime").stdout.strip())
 
 
