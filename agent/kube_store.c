@@ -133,15 +133,17 @@ static uint64_t hash(const char *text)
 	return h;
 }
 
-static uint64_t uid_of(const json_t *object)
+/* Of kinds whose uid is not kept there is but one of a name: 0. */
+static uint64_t uid_of(const struct kube_store *s, const json_t *object)
 {
 	const json_t *metadata = json_object_get(object, "metadata");
-	const char *uid = json_string_value(json_object_get(metadata, "uid"));
+	const char *uid = NULL;
 
+	if (s->resource == &kube_resources[KUBE_PODS_HERE])
+		uid = json_string_value(json_object_get(metadata, "uid"));
 	return uid && *uid ? hash(uid) : 0;
 }
 
-/* Of kinds whose uid is not kept there is but one of a name. */
 static bool is_another(const struct place *known, uint64_t uid)
 {
 	return known->uid && uid && known->uid != uid;
@@ -248,7 +250,7 @@ static int put(struct kube_store *s, const json_t *object, const char **ret_erro
 {
 	_cleanup_free_ char *key = key_of(s, object);
 	struct place *known = find(s, key);
-	uint64_t digest, uid = uid_of(object);
+	uint64_t digest, uid = uid_of(s, object);
 	char *error = NULL;
 	int err;
 
@@ -289,7 +291,7 @@ int kube_store_put(struct kube_store *s, const json_t *object, const char **ret_
 	struct place *known = find(s, key);
 
 	if (known && known->offered) {
-		if (is_another(known, uid_of(object)))
+		if (is_another(known, uid_of(s, object)))
 			return 0;
 		known->offered = false;
 	}
@@ -300,7 +302,7 @@ int kube_store_offer(struct kube_store *s, const json_t *object, const char **re
 {
 	_cleanup_free_ char *key = key_of(s, object);
 	struct place *known = find(s, key);
-	uint64_t uid = uid_of(object);
+	uint64_t uid = uid_of(s, object);
 	int err;
 
 	if (known && !is_another(known, uid))
@@ -320,7 +322,7 @@ bool kube_store_remove(struct kube_store *s, const json_t *object)
 	struct place *known = find(s, key);
 	bool failed = failure_of(s, key) < s->objects->n_errors;
 
-	if (known && is_another(known, uid_of(object)))
+	if (known && is_another(known, uid_of(s, object)))
 		return false;
 	if (known)
 		drop(s, known);
