@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """--web.config.file: TLS, client certificates and passwords, asked with curl and openssl as real clients."""
 
+import json
 import os
 import re
 import socket
 import ssl
+import subprocess
 import time
+import urllib.parse
+import urllib.request
 import warnings
 
 import pytest
 
 from lab import Lab
+from lab.agent import free_port
 from lab.command import WEIR, run, wait_until
 
 SECRET = "$2b$04$YKIpdZpNETIuYLMCYv15CeYUSxk5iUAMKDPAycr316JEKYn5HYUFy"  # "secret"
@@ -180,6 +185,35 @@ def test_guessing_does_not_keep_others_out(serve):
         assert server.curl("-u", "alice:secret")[0] == 200
         assert server.curl(path="/readyz")[0] == 200
     assert set(answers) == {401, 503}
+
+
+def test_prometheus_scrapes_it(serve, folder, tmp_path):
+    """A real one, with a certificate and a password."""
+    server = serve(TLS + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n" + USERS)
+    port = free_port()
+    (tmp_path / "prometheus.yml").write_text(json.dumps({"scrape_configs": [{
+        "job_name": "weir", "scrape_interval": "500ms", "scrape_timeout": "500ms", "scheme": "https", "basic_auth": {"username": "alice", "password": "secret"},
+        "tls_config": {"ca_file": f"{folder}/ca.crt", "cert_file": f"{folder}/client.crt", "key_file": f"{folder}/client.key", "server_name": "localhost"},
+        "static_configs": [{"targets": [f"127.0.0.1:{server.agent.port}"]}]}]}))
+    with open(tmp_path / "prometheus.log", "wb") as log:
+        process = subprocess.Popen(["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
+                                    f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
+
+    def value(query):
+        url = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": query})
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                result = json.load(answer)["data"]["result"]
+        except OSError:
+            return None  # it is still starting
+        return result and result[0]["value"][1]
+
+    try:
+        wait_until(lambda: value("up") == "1", "Prometheus to scrape weir", 30, 0.2)
+        assert value("weir_hook_attached{hook='sockops'}") == "1"
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 @pytest.mark.parametrize("config,text", [(TLS.replace("server.key", "ca.key"), "certificate and key"), (TLS.replace("server.crt", "none.crt"), "none.crt: No such file"),
