@@ -48,8 +48,7 @@ static const struct argp_option table[] = {
 	{ "tcp", 't', NULL, 0, "TCP connections: what is listed if nothing else is asked for", 1 },
 	{ "udp", 'u', NULL, 0,
 	  "UDP sockets that have moved datagrams, with their last peer, while the agent counts "
-	  "them "
-	  "(--metrics.udp)",
+	  "datagrams",
 	  1 },
 	{ "all", 'a', NULL, 0, "those within a pod too, such as the proxy's end of a diverted one",
 	  1 },
