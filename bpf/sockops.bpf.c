@@ -235,14 +235,13 @@ static __always_inline void choose_accepted_flow(struct weir_flow_key *flow,
 }
 
 /*
- * Has weir brought it here? Only from within the pod, to the proxy. Most connections come from
- * outside, and are spared a look into a table so large that it is never in the processor's cache.
+ * Has it begun in the pod, and been judged there? Most connections come from outside, and are
+ * spared a look into a table so large that it is never in the processor's cache. But in TPROXY mode
+ * the proxy goes on to its application with the client's own address.
  */
-static __always_inline int may_claim(const struct weir_pod *pod, const struct weir_syn *syn,
-				     int by_proxy)
+static __always_inline int may_claim(const struct weir_pod *pod, const struct weir_syn *syn)
 {
-	return syn->lo || listener_has_proxy_port(pod, syn->port) ||
-	       (by_proxy && (pod->flags & WEIR_POD_TPROXY));
+	return syn->lo || listener_has_proxy_port(pod, syn->port) || (pod->flags & WEIR_POD_TPROXY);
 }
 
 static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
@@ -273,7 +272,7 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 	remote_endpoint(ctx, &remote);
 	watch_states(ctx);
 	inbound_ask(&syn, pod, cookie, &remote.addr, &local, arrived_by(pod, sk));
-	if (may_claim(pod, &syn, by_proxy) && claim(conn, cookie, &local, &remote))
+	if (may_claim(pod, &syn) && claim(conn, cookie, &local, &remote))
 		return 1;
 	if (syn.lo)
 		return 1; /* within the pod: its other end is counted, if any */
