@@ -127,8 +127,7 @@ static __always_inline struct weir_flow *account_flow(const struct weir_flow_key
 
 	if (flow)
 		return flow;
-	if (!account_flow_fits(WEIR_COUNTER_FLOWS, WEIR_COUNTER_FLOWS_FULL) ||
-	    !account_port_fits(&key))
+	if (!account_flow_fits(WEIR_COUNTER_FLOWS, WEIR_COUNTER_FLOWS_FULL))
 		return 0;
 	if (!bpf_map_update_elem(&weir_flows, &key, &account_nothing, BPF_NOEXIST))
 		stats_count(WEIR_COUNTER_FLOWS);
@@ -138,8 +137,11 @@ static __always_inline struct weir_flow *account_flow(const struct weir_flow_key
 /* Makes sure that the connection's flow exists, now, so that no later fold can fail. */
 static __always_inline struct weir_flow *account_start(struct weir_conn *conn)
 {
-	struct weir_flow *flow = account_flow(&conn->flow);
+	struct weir_flow_key key = conn->flow;
+	struct weir_flow *flow = bpf_map_lookup_elem(&weir_flows, &key);
 
+	if (!flow && account_port_fits(&key))
+		flow = account_flow(&key);
 	if (flow)
 		return flow;
 	stats_count(WEIR_COUNTER_FLOW_OVERFLOW);
