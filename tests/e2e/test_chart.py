@@ -96,6 +96,22 @@ def test_every_value_has_a_schema():
     walk(values, schema, "")
 
 
+def test_tls_and_passwords_for_the_metrics():
+    """The Secret is mounted where the option says, probes and monitors speak TLS, and operators' fields go through."""
+    endpoint = '{"tlsConfig": {"insecureSkipVerify": true}, "basicAuth": {"username": {"name": "web", "key": "user"}}}'
+    items = render(["prometheus-operator"], "--set=metrics.webConfig.secret=web,metrics.webConfig.tls=true", f"--set-json=metrics.podMonitor.endpoint={endpoint}")
+    spec = one(items, "DaemonSet")["spec"]["template"]["spec"]
+    weir = spec["containers"][0]
+    mount = next(mount for mount in weir["volumeMounts"] if mount["name"] == "web-config")
+    assert f"--web.config.file={mount['mountPath']}/web.yml" in weir["args"] and mount["readOnly"]
+    assert next(volume for volume in spec["volumes"] if volume["name"] == "web-config")["secret"] == {"secretName": "web"}
+    assert {weir[probe]["httpGet"].get("scheme") for probe in ("startupProbe", "livenessProbe", "readinessProbe")} == {"HTTPS"}
+    scrape = one(items, "PodMonitor")["spec"]["podMetricsEndpoints"][0]
+    assert scrape["scheme"] == "https" and scrape["tlsConfig"]["insecureSkipVerify"] and scrape["honorLabels"]
+    plain = one(render([]), "DaemonSet")["spec"]["template"]["spec"]["containers"][0]
+    assert "scheme" not in plain["readinessProbe"]["httpGet"] and not any("web.config" in arg for arg in plain["args"])
+
+
 def test_manifests_are_the_charts():
     done = subprocess.run(["scripts/render-manifests", "--check"], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"run scripts/render-manifests: {done.stdout}{done.stderr}"
