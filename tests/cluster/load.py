@@ -69,7 +69,7 @@ class Load:
         return mine, counted
 
     def count_from_here(self, weir):
-        """For a load that is older than weir, whose connections count from the moment they were found."""
+        """What is compared begins here, where the books of both differ by what was before."""
         self.cluster.counted[self.name] = self._both_books(weir)
 
     def check_totals(self, report, weir, when):
