@@ -131,7 +131,7 @@ static int write_ids(const struct loader *l, const struct placement *p, struct w
 	_cleanup_idmap_ struct idmap map = { 0 };
 	struct weir_pod old;
 
-	if (pod->mode == WEIR_MODE_OBSERVE)
+	if (pod->mode == WEIR_MODE_OBSERVE && !(pod->flags & WEIR_POD_OWNERS))
 		return 0;
 	if (get_pod(l, p->cookie, &old) && old.generation == pod->generation) {
 		pod->proxy_uid = old.proxy_uid;

@@ -140,6 +140,7 @@ static void takeover_setting(struct compiler *c)
 {
 	c->takeover = c->options->takeover;
 	own_setting(c, "weir.io/takeover", "on", "off", &c->takeover);
+	c->takeover |= c->options->regardless;
 }
 
 /* True when the pod is to be captured; else its state is set, unless an error was added. */
@@ -250,6 +251,29 @@ static void compile_rules(struct compiler *c)
 			"no container is a known proxy: Istio's ports and user 1337 are assumed");
 }
 
+/* A pod that redirects itself has a proxy all the same: its legs are not the workload's own. */
+static void keep_proxy(struct weir_pod *kept, const struct weir_pod *pod)
+{
+	kept->flags |= pod->flags & (WEIR_POD_PROXY_UID | WEIR_POD_PROXY_GID);
+	kept->proxy_uid = pod->proxy_uid;
+	kept->proxy_gid = pod->proxy_gid;
+}
+
+/* Who the proxy is of a pod that would be captured but for the rules that its init container makes.
+ */
+static void find_proxy(struct compiler *c)
+{
+	struct policy_options options = *c->options;
+	_cleanup_policy_ struct policy *p = NULL;
+
+	options.regardless = true;
+	if (c->options->regardless || c->p->mesh == WEIR_MESH_NONE ||
+	    policy_compile(c->pod, &options, &p))
+		return;
+	if (p->state == POLICY_CAPTURED)
+		keep_proxy(&c->p->pod, &p->pod);
+}
+
 int policy_compile(const struct pod *pod, const struct policy_options *options, struct policy **ret)
 {
 	_cleanup_policy_ struct policy *p = NULL;
@@ -268,6 +292,7 @@ int policy_compile(const struct pod *pod, const struct policy_options *options, 
 		own_settings(&c);
 	if (p->reason) { /* not captured, whatever else is wrong with it */
 		clear_rules(&c, WEIR_MODE_OBSERVE);
+		find_proxy(&c);
 	} else if (c.errors.len) {
 		if (c.mistakes.len)
 			policy_error(&c, xstrdup(buf_text(&c.mistakes)));
@@ -306,14 +331,16 @@ void policy_free(struct policy *p)
 
 void policy_decline(struct policy *p, char *reason)
 {
-	struct weir_addr ip4 = p->pod.ip4, ip6 = p->pod.ip6;
+	struct weir_pod declined = { .mode = WEIR_MODE_OBSERVE,
+				     .rules = p->pod.rules,
+				     .ip4 = p->pod.ip4,
+				     .ip6 = p->pod.ip6 };
 
+	keep_proxy(&declined, &p->pod);
 	free(p->reason);
 	p->reason = reason;
 	p->state = POLICY_NOT_CAPTURED;
-	p->pod = (struct weir_pod){
-		.mode = WEIR_MODE_OBSERVE, .rules = p->pod.rules, .ip4 = ip4, .ip6 = ip6
-	};
+	p->pod = declined;
 	p->n_ports = p->n_cidrs = p->n_ids = p->n_interfaces = 0;
 }
 

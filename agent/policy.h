@@ -58,6 +58,7 @@ struct policy_options {
 	const struct service *api_server;
 	const struct service *cluster_dns;
 	bool takeover; /* also pods with iptables rules of their mesh's own */
+	bool regardless; /* likewise, whatever the pod says: only to see what it would be */
 };
 
 struct policy {

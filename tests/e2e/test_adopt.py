@@ -9,8 +9,9 @@ import subprocess
 import pytest
 
 from lab import iptables, net
+from lab.agent import total
 from lab.command import wait_until
-from support import APP, INBOUND, OUTBOUND, PYTHON, Shell, assert_redirected, dual_stack, known, plain_pod, start_proxy, wait_state
+from support import APP, INBOUND, OUTBOUND, PROXY, PYTHON, Shell, assert_redirected, dual_stack, known, plain_pod, start_proxy, wait_state
 from test_discover import told_with_address
 from test_outcomes import BASIC
 
@@ -85,6 +86,29 @@ def test_a_pod_with_rules_of_its_own_is_left_alone(lab, agent, name):
     assert "its own iptables rules" in agent.weir("pods").stdout
     assert rules(pod) == before
     assert not list((lab.bpf_dir / "netns").iterdir())
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_the_proxy_of_a_pod_with_rules_is_counted_apart(lab, taken_over):
+    """What the application dials counts once, though its proxy dials it as well; also what was open before."""
+    pod, peer = lab.pod("web", mesh="istio"), plain_pod(lab, 80)
+    SETS["iptables-nft"](pod)
+    start_proxy(pod)
+    with Shell(pod, uid=PROXY) as before, Shell(pod, uid=PROXY) as proxy, Shell(pod) as app:
+        before(f"s = tcp(); s.connect(('{peer.ip}', 80)); first = greeting(s)")
+        agent = lab.agent()
+        wait_state(lab, pod.write(), "not_captured")
+        for shell in (proxy, app):
+            shell(f"s = tcp(); s.connect(('{peer.ip}', 80)); first = greeting(s)")
+        if taken_over:
+            item = pod.object()
+            item["metadata"]["annotations"]["weir.io/takeover"] = "on"
+            wait_state(lab, pod.write(item))
+        for shell, size in ((before, 10), (proxy, 100), (app, 1000)):
+            shell(f"s.send({size} * b'x')")
+        sent = agent.metrics()
+        assert total(sent, "weir_tcp_sent_bytes_total", workload=pod.name, direction="outbound") == 1000
+        assert total(sent, "weir_proxy_tcp_sent_bytes_total", workload=pod.name, leg="network") == 110
 
 
 def test_other_rules_do_not_count(lab, agent):

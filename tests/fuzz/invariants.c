@@ -129,6 +129,8 @@ static void check_captured(const struct policy *p)
 
 static void check_policy(const struct policy *p)
 {
+	const __u32 observed = WEIR_POD_CAPTURE_OFF | WEIR_POD_PROXY_UID | WEIR_POD_PROXY_GID;
+
 	must(p->reason && *p->reason);
 	must(p->state < POLICY_STATE_MAX && p->state != POLICY_PENDING);
 	must(policy_generation(p));
@@ -147,8 +149,9 @@ static void check_policy(const struct policy *p)
 		return;
 	}
 	must(p->state == POLICY_FAILED || p->pod.mode == WEIR_MODE_OBSERVE);
-	/* Lookups that would have been captured are refused with the rest. */
-	must(!(p->pod.flags & ~(p->pod.mode == WEIR_MODE_REFUSE ? WEIR_POD_DNS : 0U)));
+	/* Lookups that would have been captured are refused with the rest; who the proxy is stays
+	 * known where other rules than weir's redirect to it. */
+	must(!(p->pod.flags & ~(p->pod.mode == WEIR_MODE_REFUSE ? WEIR_POD_DNS : observed)));
 	must(!p->n_ports && !p->n_cidrs && !p->n_ids && !p->n_interfaces);
 }
 

@@ -97,6 +97,32 @@ static void test_decisions(void **state)
 	}
 }
 
+/* Its legs are not the workload's own, whoever redirects to it. */
+static void test_proxy_of_a_pod_with_own_rules(void **state)
+{
+	_cleanup_policy_ struct policy *istio = compile(
+		POD(",'annotations':{" ISTIO_ANNOTATION "}",
+		    "'containers':[" ISTIO_PROXY "],'initContainers':[{'name':'istio-init'}]"));
+	_cleanup_policy_ struct policy *linkerd =
+		compile(POD("", "'initContainers':[{'name':'linkerd-init'}],'containers':[{'name':'"
+				"linkerd-proxy'}]"));
+	_cleanup_policy_ struct policy *off =
+		compile(POD(",'annotations':{" ISTIO_ANNOTATION ",'weir.io/takeover':'off'}",
+			    "'containers':[" ISTIO_PROXY ",{'name':'istio-init'}]"));
+	_cleanup_policy_ struct policy *declined = compile(
+		POD(",'annotations':{" ISTIO_ANNOTATION "}", "'containers':[" ISTIO_PROXY "]"));
+
+	(void)state;
+	policy_decline(declined, strdup("rules"));
+	assert_int_equal(istio->pod.flags, WEIR_POD_PROXY_UID | WEIR_POD_PROXY_GID);
+	assert_int_equal(istio->pod.proxy_uid, 1337);
+	assert_int_equal(linkerd->pod.flags, WEIR_POD_PROXY_UID);
+	assert_int_equal(linkerd->pod.proxy_uid, 2102);
+	assert_int_equal(off->pod.proxy_uid, 1337);
+	assert_int_equal(declined->pod.proxy_uid, 1337);
+	assert_int_equal(declined->pod.mode, WEIR_MODE_OBSERVE);
+}
+
 static void test_mesh_option(void **state)
 {
 	static const char both[] =
@@ -315,10 +341,15 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_decisions),    cmocka_unit_test(test_mesh_option),
-		cmocka_unit_test(test_namespace),    cmocka_unit_test(test_errors),
-		cmocka_unit_test(test_own_settings), cmocka_unit_test(test_declared_proxy),
-		cmocka_unit_test(test_generation),   cmocka_unit_test(test_names),
+		cmocka_unit_test(test_decisions),
+		cmocka_unit_test(test_proxy_of_a_pod_with_own_rules),
+		cmocka_unit_test(test_mesh_option),
+		cmocka_unit_test(test_namespace),
+		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_own_settings),
+		cmocka_unit_test(test_declared_proxy),
+		cmocka_unit_test(test_generation),
+		cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests_name("policy", tests, NULL, NULL);
