@@ -22,6 +22,7 @@ struct top_options {
 	struct options shared;
 	struct top top;
 	bool batch;
+	bool wide; /* likewise: names as long as they are */
 	bool json;
 	uint32_t iterations; /* 0: without end */
 	double delay;
@@ -29,12 +30,14 @@ struct top_options {
 
 static const struct argp_option table[] = {
 	{ "batch", 'b', NULL, 0, "plain text, one table after the other, for scripts", 1 },
+	{ "wide", 'w', NULL, 0, "with -b: names as long as they are, instead of 80 columns", 1 },
 	{ "iterations", 'n', "N", 0, "end after N tables (with -o json: 1)", 1 },
 	{ "delay", 'd', "SECONDS", 0, "between two of them (3)", 1 },
 	{ "view", KEY_VIEW, "VIEW", 0, "workloads, pods, edges or connections (workloads)", 1 },
 	{ "sort", KEY_SORT, "COLUMN", 0,
 	  "name, bytes, sent, received, conns, open, failed, rtt or retransmits (bytes)", 1 },
 	{ "reverse", 'r', NULL, 0, "the other way round", 1 },
+	{ "idle", 'i', NULL, 0, "without what is idle, as in top", 1 },
 	{ "filter", KEY_FILTER, "TEXT", 0, "only names that hold this", 1 },
 	{ 0 },
 };
@@ -97,6 +100,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'r':
 		o->top.reverse = true;
 		return 0;
+	case 'i':
+		o->top.active = true;
+		return 0;
+	case 'w':
+		o->wide = true;
+		return 0;
 	case KEY_FILTER:
 		o->top.filter = arg;
 		return 0;
@@ -113,7 +122,8 @@ static const struct argp argp = {
 	.options = table,
 	.parser = parse,
 	.doc = "What goes on between this node's workloads, in rates.\v"
-	       "Keys: h help, q quit, 1-4 or Tab view, < > sort, r reverse, / filter, d delay, "
+	       "Keys: h help, q quit, 1-4 or Tab view, < > sort, r reverse, / filter, i idle, = "
+	       "all, d delay, "
 	       "space refresh, p pause. Read from the pinned maps: no agent is needed.",
 	.children = options_children,
 };
@@ -127,11 +137,11 @@ static void wait_for(double seconds)
 		;
 }
 
-static void print_text(const struct top *t, bool again)
+static void print_text(const struct top *t, size_t width, bool again)
 {
 	_cleanup_buf_ struct buf text = { 0 };
 
-	top_write(t, BATCH_WIDTH, 0, &text);
+	top_write(t, width, 0, &text);
 	printf("%s%s", again ? "\n" : "", buf_text(&text));
 }
 
@@ -159,7 +169,7 @@ static int run_batch(const struct top_options *o, struct top *t)
 		if (o->json)
 			print_json(t);
 		else
-			print_text(t, i > 1);
+			print_text(t, o->wide ? 0 : BATCH_WIDTH, i > 1);
 		if (fflush(stdout))
 			break; /* main() says so */
 	}

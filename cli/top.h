@@ -60,6 +60,7 @@ struct top {
 	const char *filter; /* part of a name; NULL or "": all */
 	size_t sort; /* index in top_columns */
 	bool reverse;
+	bool active; /* idle ones are left out */
 };
 
 struct top_column {
@@ -85,7 +86,8 @@ void top_sample_free(struct top_sample *s);
 
 /* The rows that are to be seen, in order; the caller's array of pointers into the sample. */
 const struct top_row **top_order(const struct top *t, size_t *ret_n);
-/* Head and table as lines of at most width characters. skip rows are left out at the front. */
+/* Head and table as lines of at most width columns (0: as wide as need be). skip rows are left out
+ * at the front. */
 void top_write(const struct top *t, size_t width, size_t skip, struct buf *out);
 
 /* The same rows for machines; rates per second as in the table, but for every view all of them. */

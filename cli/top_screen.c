@@ -57,6 +57,8 @@ static void print_help(const struct screen *s)
 		printw("  %c              sort by %s\n", top_columns[i].key, top_columns[i].name);
 	printw("  r              the other way round\n"
 	       "  /              only names that hold a text; Escape or nothing: all\n"
+	       "  i              with and without what is idle\n"
+	       "  =              all rows, from the first\n"
 	       "  Up Down PgUp PgDn Home End\n"
 	       "  d s            delay between two tables\n"
 	       "  space Enter    now\n"
@@ -239,6 +241,13 @@ static bool sort_key(struct screen *s, int key)
 	return false;
 }
 
+static void show_all(struct screen *s)
+{
+	s->filter[0] = '\0';
+	s->top->active = false;
+	s->skip = 0;
+}
+
 static void obey(struct screen *s, int key)
 {
 	int page = LINES > HEAD_LINES + 2 ? LINES - HEAD_LINES - 1 : 1;
@@ -261,6 +270,10 @@ static void obey(struct screen *s, int key)
 		ask_filter(s);
 	else if (key == ESCAPE)
 		s->filter[0] = '\0';
+	else if (key == 'i')
+		s->top->active = !s->top->active;
+	else if (key == '=')
+		show_all(s);
 	else if (key == '<' || key == KEY_LEFT)
 		move_sort(s, -1);
 	else if (key == '>' || key == KEY_RIGHT)

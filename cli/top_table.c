@@ -76,11 +76,17 @@ static int compare(const void *a, const void *b, void *ctx)
 	return t->reverse ? -r : r;
 }
 
+static bool moves(const struct top_row *row)
+{
+	return row->sent || row->received || row->opened || row->failed || row->retransmitted;
+}
+
 static bool is_wanted(const struct top *t, const struct top_row *row)
 {
 	const char *filter = t->filter ?: "";
 
-	return row->busy && (strstr(row->name, filter) || (row->peer && strstr(row->peer, filter)));
+	return (t->active ? moves(row) : row->busy) &&
+	       (strstr(row->name, filter) || (row->peer && strstr(row->peer, filter)));
 }
 
 const struct top_row **top_order(const struct top *t, size_t *ret_n)
@@ -113,11 +119,12 @@ static void write_head(const struct top *t, const struct top_row *const *rows, s
 		sum.totals.open += rows[i]->totals.open;
 	}
 	strftime(clock, sizeof(clock), "%H:%M:%S", localtime(&t->taken));
-	line = xasprintf("weir top - %s, %zu %s by %s%s%s%s", clock, n, top_view_names[t->view],
+	line = xasprintf("weir top - %s, %zu %s%s by %s%s%s%s", clock, n,
+			 t->active ? "active " : "", top_view_names[t->view],
 			 top_columns[t->sort].name, t->reverse ? " reversed" : "",
 			 t->filter && *t->filter ? ", with " : "", t->filter ?: "");
 	utf8_disarm(line);
-	cut = table_shorten(line, width);
+	cut = table_shorten(line, width ?: SIZE_MAX);
 	fprintf(out, "%s\n", cut);
 	free(line);
 	free(cut);
@@ -125,7 +132,7 @@ static void write_head(const struct top *t, const struct top_row *const *rows, s
 			 units_bytes(sum.sent, sent), units_bytes(sum.received, received),
 			 units_rate(sum.opened, opened), units_rate(sum.failed, failed),
 			 (unsigned long long)sum.totals.open);
-	cut = table_shorten(line, width);
+	cut = table_shorten(line, width ?: SIZE_MAX);
 	fprintf(out, "%s\n\n", cut);
 }
 

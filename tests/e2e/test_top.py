@@ -88,6 +88,15 @@ def test_rates_of_edges_and_connections(node, pair):
     assert line[:2] == ["default/client", "out"] and line[2] == "default/server:8080" and number(line[3]) > 20e3
 
 
+def test_names_as_long_as_they_are_and_idle_ones_left_out(node, pair):
+    idle = pod_of(node, "a-pod-with-a-long-name-of-which-nothing-is-to-be-lost-when-a-script-reads-it")
+    with Shell(idle) as shell:
+        shell(f"s = tcp(); s.connect(('{pair[1].ip}', 8080))")
+        assert "~" in batch(node, "--view=edges", "--filter=a-pod-with")
+        assert f"default/{idle.name}   out   default/server:8080" in batch(node, "--view=edges", "--filter=a-pod-with", "-w")
+        assert "a-pod-with" not in batch(node, "--view=edges", "-i", "-w") and "default/client" in batch(node, "--view=edges", "-i", "-w")
+
+
 def test_batch_tables_follow_each_other_and_end(node, pair):
     began = time.monotonic()
     text = node.weir("top", "-b", "-n", "3", "-d", "0.2", "--filter=default/client").stdout
@@ -186,7 +195,15 @@ def test_keys(node, pair):
         terminal.wait("default/client")
         terminal.keys("h")
         terminal.wait("PgUp PgDn")
-        terminal.keys("x", "p")
+        terminal.keys("x", "i")
+        terminal.wait("active workloads by")
+        terminal.keys("/")
+        terminal.keys("client", "Enter")
+        terminal.wait("with client")
+        terminal.keys("=")
+        screen = terminal.wait(r"\d workloads by")
+        assert "active" not in screen[0] and "with" not in screen[0]
+        terminal.keys("p")
         screen = terminal.wait("paused: p goes on")
         time.sleep(1.2)
         assert terminal.screen()[0] == screen[0]  # with its clock
