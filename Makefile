@@ -176,7 +176,7 @@ check: tests $(FUZZ)
 fuzz: $(FUZZ)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/check fuzz
 
-check-cluster: all
+check-cluster: all $(B)/tests/probe
 	scripts/check-cluster
 
 demo: all $(B)/tests/probe

@@ -14,10 +14,10 @@ from test_kube import NAMESPACE, api, once, pod_of, refuse, start, wait_metric  
 from test_outcomes import BASIC
 
 
-def add(lab, pod):
+def add(lab, pod, timeout_ms=5000):
     """CNI ADD, as weir-cni asks the agent."""
     request = {"command": "ADD", "containerID": pod.uid, "netns": net.netns_path(pod.netns), "ifName": "eth0", "network": "pods",
-               "pod": {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid}, "timeoutMs": 5000}
+               "pod": {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid}, "timeoutMs": timeout_ms}
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(10)
         sock.connect(str(lab.run_dir / "cni.sock"))

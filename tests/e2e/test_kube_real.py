@@ -39,10 +39,10 @@ def clean(pod):
 
 
 @pytest.fixture
-def cluster(lab):
+def cluster(lab, request):
     if kubernetes.missing():
         pytest.skip(kubernetes.missing())
-    with kubernetes.Kubernetes(lab.work / "kubernetes") as cluster:
+    with kubernetes.Kubernetes(lab.work / "kubernetes", *getattr(request, "param", ())) as cluster:
         cluster.apply(account("default"), account("weir"), role(RULES), {
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "weir"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "weir"},
@@ -101,3 +101,32 @@ def test_real_rbac(lab, cluster):
     cluster.apply(role(RULES))
     agent.wait_ready(60)
     wait_metric(agent, "up", "pods", 1, 60)
+
+
+@pytest.mark.parametrize("cluster", [["--goaway-chance=0.02"]], indirect=True)
+def test_real_server_that_sends_connections_away(lab, cluster):
+    """HTTP/2's GOAWAY, as a server behind a load balancer sends it at random: no request fails, and no watch ends."""
+    agent = start(lab, cluster)
+    all_watches(agent)
+    before = total(agent.metrics(), "weir_kubernetes_lists_total")
+    for number in range(300):  # each is asked for
+        pod = lab.pod("web", network=False) if not number else pod
+        pod.name, pod.uid = f"unknown-{number}", f"6f9d9c55-0000-4000-8000-{number:012}"
+        add(lab, pod, timeout_ms=40)
+    cluster.apply(clean(pod_of("there")))
+    wait_objects(agent, "peer_pods", 1)
+    assert agent.stderr().count("level=error") == 0 == agent.stderr().count("path=/api")
+    assert total(agent.metrics(), "weir_kubernetes_errors_total") == 0
+    assert total(agent.metrics(), "weir_kubernetes_lists_total") == before
+    asked = [line for line in cluster.kubectl("get", "--raw", "/metrics").stdout.splitlines()
+             if line.startswith("apiserver_request_total{") and 'code="404"' in line and 'resource="pods"' in line and 'verb="GET"' in line]
+    assert sum(float(line.split()[-1]) for line in asked) > 250
+
+
+def test_real_large_list(lab, cluster):
+    """Larger than 128 KiB a server sends it compressed; the versions of a server that starts again with its storage go on."""
+    cluster.apply(*(clean(pod_of(f"there-{number}", ip=f"10.244.{number // 250}.{number % 250 + 1}", annotations={"a": "x" * 2000}))
+                    for number in range(120)))
+    agent = start(lab, cluster, "--kubernetes.watch-timeout=20")
+    all_watches(agent)
+    assert metric(agent, "objects", "peer_pods") == 120
