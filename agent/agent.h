@@ -14,6 +14,7 @@
 #include "agent/kube.h"
 #include "agent/loader.h"
 #include "agent/loop.h"
+#include "agent/machines.h"
 #include "agent/names.h"
 #include "agent/options.h"
 #include "agent/reconcile.h"
@@ -44,6 +45,7 @@ struct agent {
 	 */
 	void (*lookup_pod)(struct agent *agent, const char *namespace, const char *name);
 	struct reconciler *reconciler;
+	struct machines machines;
 	struct http *http;
 	struct exporter_source exporter;
 	struct snapshot_istio istio; /* its names */

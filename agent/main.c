@@ -170,6 +170,7 @@ static void run_reconcile(struct agent *agent)
 	took = xasprintf("%lld", (long long)agent->reconcile_took_ms);
 	log_debug("reconciled", "changes", text, "ms", took, NULL);
 	cni_known(agent->cni);
+	machines_look(&agent->machines);
 	report_pods(&agent->kube, agent->reconciler);
 	captured_update(&agent->captured, agent->reconciler);
 	reconcile_within(agent,
@@ -393,7 +394,9 @@ static int start(struct agent *agent, char **ret_error)
 	agent->reconcile_timer = loop_timer(agent->loop, on_reconcile, agent);
 	if (agent->reconcile_timer < 0)
 		return agent->reconcile_timer;
-	err = open_places(agent);
+	err = machines_open(&agent->machines, agent->loop, agent->reconciler);
+	if (!err)
+		err = open_places(agent);
 	if (!err && agent->options.pods_dir)
 		err = source_open(&agent->source, agent->options.pods_dir, agent->loop,
 				  on_source_changed, agent, ret_error);
@@ -422,6 +425,7 @@ static void stop(struct agent *agent)
 	captured_close(&agent->captured);
 	discovery_close(agent->places.discovery);
 	http_stop(agent->http);
+	machines_close(&agent->machines);
 	reconciler_free(agent->reconciler);
 	names_free(agent->names);
 	retire_clear(&agent->retire);

@@ -29,8 +29,6 @@
 #define WAITING_MOST_MS 10000
 /* From CNI ADD until the runtime has certainly run its other plugins. */
 #define YOUNG_MS 1000
-/* A proxy that begins to listen must answer a virtual machine before it gives up. */
-#define VIRTUAL_MS 1000
 /* A policy that does not fit is not written again and again. */
 #define RETRY_MS 60000
 
@@ -153,8 +151,7 @@ static bool keeps_last_good(struct reconciler *r, struct managed *m, uint64_t co
 
 static void deliver(struct managed *m, int netns_fd)
 {
-	bool machines = m->policy->pod.flags & WEIR_POD_IF_VIRTUAL;
-	bool wanted = machines || (m->policy->pod.flags & WEIR_POD_TPROXY);
+	bool wanted = m->policy->pod.flags & (WEIR_POD_IF_VIRTUAL | WEIR_POD_TPROXY);
 	int err;
 
 	if (m->plain && !wanted)
@@ -162,8 +159,6 @@ static void deliver(struct managed *m, int netns_fd)
 	/* Its table goes with its last rule. */
 	err = wanted ? delivery_sync(netns_fd, m->policy) : own_routes_remove(m->netns, m->cookie);
 	m->plain = !wanted && err >= 0;
-	if (machines && err >= 0)
-		err = delivery_open_listeners(netns_fd, m->policy->pod.outbound_port);
 	if (err < 0)
 		log_error("the pod's network cannot be made to deliver what its proxy should get",
 			  "pod", m->name, "error", strerror(-err), NULL);
@@ -454,8 +449,6 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 		again_ms = sooner(again_ms, look_again(m));
 		if (m->young_until_ms)
 			again_ms = sooner(again_ms, time_left(m->young_until_ms));
-		if (m->applied && (m->policy->pod.flags & WEIR_POD_IF_VIRTUAL))
-			again_ms = sooner(again_ms, VIRTUAL_MS);
 	}
 	gone = drop_gone(r, &again_ms); /* after its successor has taken over */
 	if (gone)

@@ -5,6 +5,7 @@ Everything runs twice, in a pod with Istio's own rules and in one under weir.
 """
 
 import itertools
+import time
 
 import pytest
 
@@ -253,6 +254,29 @@ def test_what_a_virtual_machine_sends_is_its_pods_own(node):
         row, = node.weir("conns", "-o", "json", f"--pod={pod.name}")["connections"]
         assert (row["direction"], row["via"], row["dialled"], row["real"]) == ("outbound", "proxy", f"{server.ip}:80", f"{server.ip}:{OUTBOUND}")
         assert (row["peer_workload"], row["peer_address"], row["sent_bytes"]) == (server.name, server.ip, 0)
+
+
+def test_a_virtual_machine_costs_no_runs(lab):
+    """A proxy that listens anew, and anew, gets what the machine sends; the agent does not look at all pods for that each second."""
+    agent = lab.agent("--log.level=debug")
+    pod = lab.pod("quiet", mesh="istio", annotations={VIRTUAL: "tap0"})
+    pod.write(dual_stack(pod))
+    wait_state(lab, pod)
+    machine = machine_in(lab, pod)
+    for _ in range(2):
+        proxy = start_proxy(pod)
+        wait_until(lambda: listener_port(machine.connect("10.96.0.1:80")) == OUTBOUND, "the proxy to take what the machine sends", 10)
+        proxy.stop()
+
+    def runs():
+        return agent.stderr().count("msg=reconciled")
+
+    def rests():
+        before = runs()
+        time.sleep(5)
+        return runs() == before
+
+    wait_until(rests, "five seconds without a run", 60)
 
 
 def test_the_rest_of_the_pod_is_as_ever(virtual, peer):
