@@ -49,7 +49,7 @@ static bool injects(const struct policy_options *o, const struct namespace *name
 	return ((both || o->meshes == POLICY_MESH_ISTIO) &&
 		pod_asks_for_istio(&silent, &namespace->labels)) ||
 	       ((both || o->meshes == POLICY_MESH_LINKERD) &&
-		pod_asks_for_linkerd(&silent, &namespace->annotations));
+		pod_asks_for_linkerd(&silent, &namespace->annotations, &namespace->labels));
 }
 
 static json_t *namespaces_json(const struct reconciler *r)

@@ -560,10 +560,25 @@ bool pod_asks_for_istio(const struct pod *pod, const struct pod_pairs *namespace
 	       (!namespace_labels && inject && !strcmp(inject, "true"));
 }
 
-bool pod_asks_for_linkerd(const struct pod *pod, const struct pod_pairs *namespace_annotations)
+/* What the chart's selector of namespaces leaves out: no annotation there has an effect. */
+static bool linkerd_ignores(const struct pod *pod, const struct pod_pairs *namespace_labels)
+{
+	const char *webhooks = namespace_labels ? pairs_get(namespace_labels,
+							    "config.linkerd.io/admission-webhooks")
+						: NULL;
+
+	return pod->host_network || (webhooks && !strcmp(webhooks, "disabled")) ||
+	       (pod->namespace && (!strcmp(pod->namespace, "kube-system") ||
+				   !strcmp(pod->namespace, "cert-manager")));
+}
+
+bool pod_asks_for_linkerd(const struct pod *pod, const struct pod_pairs *namespace_annotations,
+			  const struct pod_pairs *namespace_labels)
 {
 	const char *inject = pod_annotation(pod, "linkerd.io/inject");
 
+	if (linkerd_ignores(pod, namespace_labels))
+		return false;
 	if (!inject && namespace_annotations)
 		inject = pairs_get(namespace_annotations, "linkerd.io/inject");
 	return inject && (!strcmp(inject, "enabled") || !strcmp(inject, "ingress"));

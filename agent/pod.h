@@ -107,7 +107,8 @@ void pod_addresses(const struct pod *pod, struct weir_addr *ret_v4, struct weir_
 const char *pod_istio_inject(const struct pod *pod);
 /* Was a sidecar to be injected? What the namespace says counts where the pod says nothing. */
 bool pod_asks_for_istio(const struct pod *pod, const struct pod_pairs *namespace_labels);
-bool pod_asks_for_linkerd(const struct pod *pod, const struct pod_pairs *namespace_annotations);
+bool pod_asks_for_linkerd(const struct pod *pod, const struct pod_pairs *namespace_annotations,
+			  const struct pod_pairs *namespace_labels);
 
 static inline void pod_cleanup(struct pod **pod)
 {

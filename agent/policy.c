@@ -67,7 +67,7 @@ static void without_proxy(struct compiler *c)
 	if (allows(c, POLICY_MESH_ISTIO) && pod_asks_for_istio(c->pod, o->namespace_labels))
 		c->p->mesh = WEIR_MESH_ISTIO;
 	else if (allows(c, POLICY_MESH_LINKERD) &&
-		 pod_asks_for_linkerd(c->pod, o->namespace_annotations))
+		 pod_asks_for_linkerd(c->pod, o->namespace_annotations, o->namespace_labels))
 		c->p->mesh = WEIR_MESH_LINKERD;
 	if (c->p->mesh != WEIR_MESH_NONE)
 		policy_set_state(c, POLICY_MISSING_SIDECAR,

@@ -345,6 +345,12 @@ static void test_injection(void **state)
 				       { (char *)"istio.io/rev", (char *)"r1" } };
 	struct pod_pairs on = { enabled, 1 }, off = { disabled, 2 }, rev = { disabled + 1, 1 };
 	struct pod_pairs none = { 0 };
+	struct pod_pair inject = { (char *)"linkerd.io/inject", (char *)"enabled" };
+	struct pod_pair webhooks = { (char *)"config.linkerd.io/admission-webhooks",
+				     (char *)"disabled" };
+	struct pod_pairs linkerd = { &inject, 1 }, no_webhooks = { &webhooks, 1 };
+	_cleanup_pod_ struct pod *issuer =
+		parse("{'metadata':{'namespace':'cert-manager','name':'b'}}");
 	_cleanup_pod_ struct pod *plain = parse("{" META "}");
 	_cleanup_pod_ struct pod *out = parse(
 		"{'metadata':{'namespace':'a','name':'b','labels':{'sidecar.istio.io/"
@@ -378,8 +384,12 @@ static void test_injection(void **state)
 	assert_false(pod_asks_for_istio(system, &on));
 	assert_false(pod_asks_for_istio(host, &on));
 	assert_string_equal(pod_istio_inject(out), "false");
-	assert_true(pod_asks_for_linkerd(out, NULL));
-	assert_false(pod_asks_for_linkerd(plain, &on));
+	assert_true(pod_asks_for_linkerd(out, NULL, NULL));
+	assert_false(pod_asks_for_linkerd(plain, &on, NULL));
+	assert_true(pod_asks_for_linkerd(plain, &linkerd, &on));
+	assert_false(pod_asks_for_linkerd(plain, &linkerd, &no_webhooks));
+	assert_false(pod_asks_for_linkerd(out, NULL, &no_webhooks));
+	assert_false(pod_asks_for_linkerd(issuer, &linkerd, &on));
 }
 
 int main(void)
