@@ -53,9 +53,10 @@ class Proxy:
 
     scheme = "http"
 
-    def __init__(self):
-        self.asked, self.listener = [], socket.create_server(("127.0.0.1", 0))
-        self.url = f"{self.scheme}://127.0.0.1:{self.listener.getsockname()[1]}"
+    def __init__(self, host="127.0.0.1"):
+        self.asked, self.listener = [], socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.port = self.listener.getsockname()[1]
+        self.url = f"{self.scheme}://127.0.0.1:{self.port}"
 
     def __enter__(self):
         threading.Thread(target=self._accept, daemon=True).start()
@@ -110,6 +111,17 @@ class Socks(Proxy):
         self.asked.append(f"{name}:{port}")
         client.sendall(b"\5\0\0\1\0\0\0\0\0\0")
         return "127.0.0.1", port
+
+
+class Forward(Proxy):
+    """Not asked for anything: whoever connects to ::1 reaches the API server."""
+
+    def __init__(self, api):
+        super().__init__("::1")
+        self.api = api
+
+    def _greet(self, client):
+        return "127.0.0.1", self.api.port
 
 
 def test_proxy_of_the_kubeconfig(lab, api, monkeypatch):
@@ -255,6 +267,31 @@ def test_server_name(lab):
         api.put(NAMESPACE)
         begin(lab, api, cluster={"tls-server-name": "kubernetes.default.svc"})
         assert api.log[0].handler.headers["Host"] == f"127.0.0.1:{api.port}"
+
+
+@pytest.mark.parametrize("server_name", [None, "kubernetes.default.svc"])
+def test_ipv6(lab, api, server_name):
+    """The server by an IPv6 address, with a path behind it or not, by its own name or another."""
+    api.certificates.issue("server", f"subjectAltName={'DNS:' + server_name if server_name else 'IP:::1'}")
+    api.stop()
+    api.start()
+    with Forward(api) as forward:
+        agent = begin(lab, api, cluster={"server": f"https://[::1]:{forward.port}", **({"tls-server-name": server_name} if server_name else {})})
+        assert {request.handler.headers["Host"] for request in api.log} == {f"[::1]:{forward.port}"}
+        assert agent.weir("status", "-o", "json") and f"[::1]:{forward.port}" in agent.weir("status").stdout
+
+
+def test_a_server_behind_a_path(lab, api):
+    """As Rancher and others have it: https://host/k8s/clusters/c-1."""
+    plain = api.answer
+
+    def answer(handler):
+        assert handler.path.startswith("/k8s/clusters/c-1/")
+        handler.path = handler.path.removeprefix("/k8s/clusters/c-1")
+        plain(handler)
+
+    api.answer = answer
+    begin(lab, api, cluster={"server": f"https://127.0.0.1:{api.port}/k8s/clusters/c-1/"})
 
 
 def test_insecure(lab, api):
