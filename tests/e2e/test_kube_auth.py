@@ -259,6 +259,25 @@ def test_rotated_authority(lab, api):
     wait_objects(agent, "peer_pods", 1, 40)
 
 
+def test_rotated_client_certificate(lab, api):
+    """Both files are read for each connection; the server's own certificate is another one as well by then."""
+    for name in ("crt", "key"):
+        shutil.copy(api.certificates.path(f"client.{name}"), api.folder / f"agent.{name}")
+    agent = begin(lab, api, {"client-certificate": "agent.crt", "client-key": "agent.key"})
+    wait_until(lambda: connected(agent), "all watches")
+    api.stop()
+    api.certificates.issue("server", "subjectAltName=IP:127.0.0.1")
+    api.certificates.issue("client", "extendedKeyUsage=clientAuth", subject="another")
+    api.client_names = {"another"}
+    api.start()
+    wait_until(lambda: api.requests() and api.requests()[-1].user is None, "a 401", 40)
+    for name in ("crt", "key"):
+        write_atomically(api.folder / f"agent.{name}", api.certificates.text(f"client.{name}"))
+    api.put(pod_of("there"))
+    wait_objects(agent, "peer_pods", 1, 60)
+    assert api.requests()[-1].user == "another"
+
+
 def test_server_name(lab):
     with ApiServer(lab.work / "api", certificates=Certificates(lab.work / "api", "kubernetes.default.svc")) as api:
         api.certificates.issue("server", "subjectAltName=DNS:kubernetes.default.svc")
