@@ -127,16 +127,21 @@ def measure_lives(lab, bare, known, meshed, rounds):
 
 # -- with and without ------------------------------------------------------------------------------------------------------
 
-def measure_pairs(bare, known, rounds):
-    """Rates with weir and without, side by side; every other round begins with the other: {row: {"bare": [...], "known": [...]}}"""
+WORLDS = ("no weir", "empty programs", "storage made", "weir")
+
+
+def measure_pairs(lab, bare, known, rounds):
+    """Times side by side, in an order that changes from round to round: {row: {world: [ns, ...]}}"""
     rows = {"connect + 64 B round trip + orderly close": ("close", COUNT, 64), "connect + 64 B round trip + reset": ("once", COUNT, 64),
             "bulk, 256 KiB at a time": ("bulk", 800, BULK)}
-    samples = {row: {"no weir": [], "weir": []} for row in rows}
-    for number in range(rounds):
-        order = [("no weir", bare), ("weir", known)]
-        for row, arguments in rows.items():
-            for world, pair in order if number % 2 else order[::-1]:
-                samples[row][world].append(pair.run(*arguments)["ns"])
+    samples = {row: {world: [] for world in WORLDS} for row in rows}
+    with floor.loaded(lab) as folder:
+        attached = {"empty programs": floor.EMPTY, "storage made": floor.STORE}
+        for number in range(rounds):
+            for row, arguments in rows.items():
+                for world in WORLDS if number % 2 else WORLDS[::-1]:
+                    with floor.attached(lab, folder, attached.get(world, {})):
+                        samples[row][world].append((known if world == "weir" else bare).run(*arguments)["ns"])
     return samples
 
 
@@ -242,7 +247,7 @@ def bench(options):
         known = Pair(client, server, place)
         meshed = worlds.Meshed(weir, weir_peer, place, redirects=True)
         result["lives"] = measure_lives(lab, bare, known, meshed, rounds)
-        result["pairs"] = measure_pairs(bare, known, rounds)
+        result["pairs"] = measure_pairs(lab, bare, known, rounds)
         result["rest"] = measure_rest(agent, known)
         result["held"] = [measure_held(lab, agent, bare, known, size) for size in sizes]
         result["maps"] = map_memory(lab)
@@ -282,9 +287,10 @@ def lives_table(lives_):
 def pairs_table(samples):
     rows = []
     for row, worlds_ in samples.items():
-        ratio = report.ratios(worlds_, "no weir", "weir")  # rates: the inverse of times
-        rows.append([row, *(report.microseconds(report.quartiles(worlds_[world])) for world in ("no weir", "weir")), report.ratio(ratio)])
-    return report.markdown(["us for one operation", "no weir", "weir", "rate with weir / without"], rows)
+        medians = {world: report.quartiles(values) for world, values in worlds_.items()}
+        ratios = [report.ratio(report.ratios(worlds_, WORLDS[0], world)) for world in WORLDS[1:]]  # of rates: the inverse of times
+        rows.append([row, *(report.microseconds(medians[world]) for world in WORLDS), *ratios])
+    return report.markdown(["us for one operation", *WORLDS, *(f"rate: {world} / no weir" for world in WORLDS[1:])], rows)
 
 
 def held_table(results):
