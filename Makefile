@@ -106,6 +106,10 @@ $(B)/tests/probe: tests/e2e/probe.c $(wildcard tests/e2e/probe/*.h) | $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -o $@ $<
 
+$(B)/tests/later.so: tests/e2e/later.c | $(SETUP)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -shared -fPIC -o $@ $<
+
 $(B)/tests/ring: tests/e2e/ring.c | $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -o $@ $< -luring
@@ -165,7 +169,7 @@ $(B)/fuzz/libreaders.a: $(patsubst %.c,$(B)/fuzz/%.o,$(READERS) tests/fuzz/invar
 $(B)/fuzz/%: $(B)/fuzz/tests/fuzz/fuzz_%.o $(B)/fuzz/libreaders.a
 	$(CLANG) $(FUZZ_SAN) -fsanitize=fuzzer -o $@ $^ -ljansson -lyaml
 
-tests: all $(B)/tests/probe $(B)/tests/ring $(B)/tests/policy-dump $(B)/metrics-doc $(UNIT_BINS) $(BPF_TESTS)
+tests: all $(B)/tests/probe $(B)/tests/ring $(B)/tests/later.so $(B)/tests/policy-dump $(B)/metrics-doc $(UNIT_BINS) $(BPF_TESTS)
 
 check: tests $(FUZZ)
 	-@scripts/fetch-envoy > /dev/null

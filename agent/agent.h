@@ -74,6 +74,9 @@ void agent_settle(struct agent *agent);
 /* Attaches hooks again that somebody else detached, and says what was lost: nobody tells of it. */
 void agent_look_after(struct agent *agent);
 
+/* Frees what departed workloads hold if the tables are full and nobody scrapes (metrics.c). */
+bool agent_make_room(struct agent *agent);
+
 /* Control socket RUNDIR/weir.sock (ctl.c). 0 or -errno with *ret_error. */
 int ctl_open(struct agent *agent, char **ret_error);
 void ctl_close(struct agent *agent);

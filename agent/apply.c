@@ -258,16 +258,20 @@ static void overflow_keys(uint32_t workload, struct weir_flow_key ret_keys[EACH_
 						      .via = kinds[i].via };
 }
 
-static void reserve_overflow(const struct loader *l, uint32_t workload)
+/* 0, or -E2BIG when not all of them have room. */
+static int reserve_overflow(const struct loader *l, uint32_t workload)
 {
 	static const union any_flow zero;
 	struct weir_flow_key keys[EACH_OVERFLOW];
+	int err = 0;
 
 	overflow_keys(workload, keys);
 	for (size_t t = 0; t < ARRAY_SIZE(flow_tables); t++)
 		for (size_t i = 0; i < EACH_OVERFLOW; i++)
-			bpf_map_update_elem(loader_map(l, flow_tables[t].map), &keys[i], &zero,
-					    BPF_NOEXIST);
+			if (bpf_map_update_elem(loader_map(l, flow_tables[t].map), &keys[i], &zero,
+						BPF_NOEXIST) == -E2BIG)
+				err = -E2BIG;
+	return err;
 }
 
 static void unreserve(int fd, size_t value_size, uint32_t workload)
@@ -289,6 +293,14 @@ void apply_unreserve(const struct loader *l, uint32_t workload)
 {
 	for (size_t t = 0; t < ARRAY_SIZE(flow_tables); t++)
 		unreserve(loader_map(l, flow_tables[t].map), flow_tables[t].value_size, workload);
+}
+
+bool apply_is_full(const struct loader *l)
+{
+	bool full = reserve_overflow(l, WEIR_ID_NONE) < 0; /* nobody's */
+
+	apply_unreserve(l, WEIR_ID_NONE);
+	return full;
 }
 
 static int write_names(const struct loader *l, const struct placement *p)

@@ -165,6 +165,8 @@ static void run_reconcile(struct agent *agent)
 	changes = reconcile(agent->reconciler, &again_ms);
 	if (changes)
 		retire_soon(&agent->retire);
+	if (agent_make_room(agent))
+		agent_changed(agent); /* for those that had no room */
 	agent->reconcile_took_ms = loop_now_ms() - began;
 	text = xasprintf("%d", changes);
 	took = xasprintf("%lld", (long long)agent->reconcile_took_ms);
@@ -377,6 +379,7 @@ static int start(struct agent *agent, char **ret_error)
 		return err;
 	feature_probe(agent);
 	metrics_init(agent);
+	scrapers_begin(&agent->retire.scrapers);
 	agent->names = names_open(&(struct names_maps){
 		.names = loader_map(agent->loader, "weir_names"),
 		.traits = loader_map(agent->loader, "weir_traits"),

@@ -172,6 +172,26 @@ static uint64_t scraped(void *ctx, const struct snapshot *snapshot)
 	return number;
 }
 
+bool agent_make_room(struct agent *agent)
+{
+	_cleanup_(snapshot_free) struct snapshot now = { 0 };
+	_cleanup_free_ char *text = NULL;
+	int freed;
+
+	if (!retire_must_make_room(&agent->retire, agent->loader, agent->names) ||
+	    exporter_collect(&agent->exporter, &now))
+		return false;
+	freed = retire_make_room(&agent->retire, agent->loader, agent->names, agent->reconciler,
+				 &now);
+	if (freed <= 0)
+		return false;
+	text = xasprintf("%d", freed);
+	log_warn("the tables were full and nobody scrapes: the figures of workloads that had left "
+		 "the node are gone",
+		 "workloads", text, NULL);
+	return true;
+}
+
 void metrics_init(struct agent *agent)
 {
 	const struct loader *l = agent->loader;

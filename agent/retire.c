@@ -20,6 +20,14 @@ static void add_id(struct desired *ids, uint32_t id)
 	desired_add(ids, &id, NULL);
 }
 
+static uint32_t id_at(const struct desired *ids, size_t i)
+{
+	uint32_t id;
+
+	memcpy(&id, ids->rows + i * sizeof(id), sizeof(id));
+	return id;
+}
+
 static void add_key(struct desired *ids, const struct weir_flow_key *key)
 {
 	add_id(ids, key->workload);
@@ -311,33 +319,74 @@ static void sweep_names(const struct loader *l, struct names *names, struct iden
 	names_sweep(names, RETIRE_SCRAPES, is_used, used, free_name, &freeing);
 }
 
+/* Workloads that are in the snapshot and not on this node, each once, by id. */
+static void list_departed(const struct snapshot *s, struct desired *present, struct desired *ids)
+{
+	_cleanup_desired_ struct desired scraped;
+	uint32_t last = WEIR_ID_NONE;
+
+	desired_init(&scraped, sizeof(uint32_t), 0);
+	list_scraped(s, &scraped);
+	desired_sort(&scraped);
+	for (size_t i = 0; i < scraped.n; i++) {
+		uint32_t workload = id_at(&scraped, i);
+
+		if (workload != last && !desired_has(present, &workload))
+			add_id(ids, workload);
+		last = workload;
+	}
+}
+
 uint64_t retire_scraped(struct retire *r, const struct loader *l, struct names *names,
 			const struct reconciler *reconciler, const struct snapshot *s)
 {
-	_cleanup_desired_ struct desired present, scraped;
-	uint32_t last = WEIR_ID_NONE;
+	_cleanup_desired_ struct desired present, departed;
 
 	desired_init(&present, sizeof(uint32_t), 0);
-	desired_init(&scraped, sizeof(uint32_t), 0);
+	desired_init(&departed, sizeof(uint32_t), 0);
 	r->number++;
 	if (list_present(l, names, reconciler, &present))
 		return r->number;
 	drop_former(r, &present, s);
-	list_scraped(s, &scraped);
-	desired_sort(&scraped);
-	for (size_t i = 0; i < scraped.n; i++) {
-		uint32_t workload;
-
-		memcpy(&workload, scraped.rows + i * sizeof(workload), sizeof(workload));
-		if (workload != last && !desired_has(&present, &workload))
-			judge(r, l, s, workload);
-		last = workload;
-	}
+	list_departed(s, &present, &departed);
+	for (size_t i = 0; i < departed.n; i++)
+		judge(r, l, s, id_at(&departed, i));
 	if (r->sweeps) {
 		r->sweeps--;
 		sweep_names(l, names, reconciler->identity, s, &present);
 	}
 	return r->number;
+}
+
+bool retire_must_make_room(struct retire *r, const struct loader *l, const struct names *names)
+{
+	return scrapers_none(&r->scrapers) &&
+	       (names_left_out(names) != r->left_out || apply_is_full(l));
+}
+
+int retire_make_room(struct retire *r, const struct loader *l, struct names *names,
+		     const struct reconciler *reconciler, const struct snapshot *now)
+{
+	_cleanup_desired_ struct desired present, departed;
+	int err, freed = 0;
+
+	desired_init(&present, sizeof(uint32_t), 0);
+	desired_init(&departed, sizeof(uint32_t), 0);
+	r->left_out = names_left_out(names);
+	err = list_present(l, names, reconciler, &present);
+	if (err)
+		return err;
+	list_departed(now, &present, &departed);
+	for (size_t i = 0; i < departed.n; i++) {
+		uint32_t workload = id_at(&departed, i);
+
+		if (figures_of(now, workload).open)
+			continue;
+		free_workload(l, now, workload);
+		freed++;
+	}
+	sweep_names(l, names, reconciler->identity, now, &present);
+	return freed;
 }
 
 void retire_soon(struct retire *r)

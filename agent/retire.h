@@ -4,6 +4,9 @@
  * keeps its flows and verdicts until its connections have ended and its last figures have arrived
  * in RETIRE_SCRAPES scrapes, and at every scraper that comes again and again (scrapers.h); a name
  * until nothing bears it any more. What a workload that stays has counted is never touched.
+ *
+ * Where nobody scrapes that would fill the tables in time. So when they are full and nobody has
+ * scraped for SCRAPERS_AWAY_S, what has left is freed as it is.
  */
 #ifndef WEIR_AGENT_RETIRE_H
 #define WEIR_AGENT_RETIRE_H
@@ -34,6 +37,7 @@ struct retire {
 	size_t n;
 	unsigned int sweeps; /* scrapes after which names are still to be looked through */
 	uint64_t number; /* of the last scrape */
+	uint64_t left_out; /* names_left_out() when names were last looked through for room */
 	struct scrapers scrapers;
 };
 
@@ -44,6 +48,12 @@ uint64_t retire_scraped(struct retire *r, const struct loader *loader, struct na
 			const struct reconciler *reconciler, const struct snapshot *scraped);
 /* The scrape of that number has arrived at this client. */
 void retire_delivered(struct retire *r, uint64_t number, const uint8_t client[16]);
+/* Whether there is no room, and nobody who has yet to get what could be freed. */
+bool retire_must_make_room(struct retire *r, const struct loader *loader,
+			   const struct names *names);
+/* Frees what workloads that have left hold; how many of them, or -errno. */
+int retire_make_room(struct retire *r, const struct loader *loader, struct names *names,
+		     const struct reconciler *reconciler, const struct snapshot *now);
 void retire_clear(struct retire *r);
 
 #endif

@@ -4,11 +4,12 @@
 #include <string.h>
 #include <time.h>
 
+/* Time that the machine sleeps counts: scrapers go away meanwhile. */
 static int64_t now_s(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(CLOCK_BOOTTIME, &now);
 	return (int64_t)now.tv_sec;
 }
 
@@ -30,6 +31,11 @@ static struct scraper *find(struct scrapers *s, const uint8_t address[16])
 	return stalest;
 }
 
+void scrapers_begin(struct scrapers *s)
+{
+	s->since_s = now_s();
+}
+
 void scrapers_delivered(struct scrapers *s, uint64_t number, const uint8_t address[16])
 {
 	struct scraper *one = find(s, address);
@@ -47,6 +53,18 @@ bool scrapers_have(const struct scrapers *s, uint64_t number)
 	for (size_t i = 0; i < s->n; i++)
 		if (s->items[i].times > 1 && s->items[i].when_s >= away &&
 		    s->items[i].last < number)
+			return false;
+	return true;
+}
+
+bool scrapers_none(const struct scrapers *s)
+{
+	int64_t away = now_s() - SCRAPERS_AWAY_S;
+
+	if (s->since_s >= away)
+		return false;
+	for (size_t i = 0; i < s->n; i++)
+		if (s->items[i].when_s >= away)
 			return false;
 	return true;
 }

@@ -18,16 +18,20 @@ struct scraper {
 	uint8_t address[16];
 	uint64_t times;
 	uint64_t last; /* number of the latest scrape that it has got */
-	int64_t when_s; /* CLOCK_MONOTONIC */
+	int64_t when_s; /* CLOCK_BOOTTIME */
 };
 
 struct scrapers {
 	struct scraper items[SCRAPERS_MAX];
 	size_t n;
+	int64_t since_s; /* CLOCK_BOOTTIME: from when on those that come are known */
 };
 
+void scrapers_begin(struct scrapers *s);
 void scrapers_delivered(struct scrapers *s, uint64_t number, const uint8_t address[16]);
 /* Whether each of them has got the scrape of this number, or a later one. */
 bool scrapers_have(const struct scrapers *s, uint64_t number);
+/* Whether nobody at all has come for SCRAPERS_AWAY_S. */
+bool scrapers_none(const struct scrapers *s);
 
 #endif

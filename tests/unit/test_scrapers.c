@@ -55,6 +55,21 @@ static void test_one_that_has_gone_away(void **state)
 	assert_true(scrapers_have(&s, 3));
 }
 
+static void test_whether_anybody_comes(void **state)
+{
+	struct scrapers s = { 0 };
+
+	(void)state;
+	scrapers_begin(&s);
+	assert_false(scrapers_none(&s)); /* those of an earlier agent may come yet */
+	s.since_s -= SCRAPERS_AWAY_S + 1;
+	assert_true(scrapers_none(&s));
+	come(&s, 1, 1);
+	assert_false(scrapers_none(&s)); /* also one that came once */
+	s.items[0].when_s -= SCRAPERS_AWAY_S + 1;
+	assert_true(scrapers_none(&s));
+}
+
 static void test_more_than_there_is_room_for(void **state)
 {
 	struct scrapers s = { 0 };
@@ -76,6 +91,7 @@ int main(void)
 		cmocka_unit_test(test_nobody_is_waited_for),
 		cmocka_unit_test(test_two_that_come_again),
 		cmocka_unit_test(test_one_that_has_gone_away),
+		cmocka_unit_test(test_whether_anybody_comes),
 		cmocka_unit_test(test_more_than_there_is_room_for),
 	};
 
