@@ -473,6 +473,6 @@ int weir_agent_main(int argc, char **argv)
 
 	stop(&agent);
 	if (agent.uninstall.decided)
-		err = uninstall_finish(agent.options.bpf_dir);
+		err = uninstall_finish(agent.options.run_dir, agent.options.bpf_dir);
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

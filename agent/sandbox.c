@@ -132,6 +132,16 @@ void sandboxes_close(struct sandboxes *s)
 	*s = (struct sandboxes){ 0 };
 }
 
+void sandboxes_remove(const char *dir)
+{
+	_cleanup_closedir_ DIR *d = opendir(dir);
+
+	for (struct dirent *e; d && (e = readdir(d));)
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			unlinkat(dirfd(d), e->d_name, 0);
+	rmdir(dir);
+}
+
 static bool is_superseded(const struct sandbox *old, const struct sandbox *new)
 {
 	if (strcmp(old->ifname, new->ifname))

@@ -36,6 +36,8 @@ struct sandboxes {
  */
 int sandboxes_open(struct sandboxes *s, const char *dir);
 void sandboxes_close(struct sandboxes *s);
+/* Removes dir with all that sandboxes_put() left there: weir leaves the node. */
+void sandboxes_remove(const char *dir);
 
 /*
  * Takes in a copy of all strings of `new`. An attachment of that name, or an older one of the same

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/sandbox.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -162,10 +163,12 @@ void uninstall_stop(struct uninstall *u)
 	*u = (struct uninstall){ .timer = -1, .decided = u->decided };
 }
 
-int uninstall_finish(const char *bpf_dir)
+int uninstall_finish(const char *run_dir, const char *bpf_dir)
 {
 	_cleanup_free_ char *dir = xasprintf("--bpf-dir=%s", bpf_dir);
+	_cleanup_free_ char *sandboxes = xasprintf("%s/sandboxes", run_dir);
 
+	sandboxes_remove(sandboxes);
 	execl("/proc/self/exe", "weir", "cleanup", dir, NULL);
 	return -errno;
 }

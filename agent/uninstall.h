@@ -4,7 +4,7 @@
  * watches the DaemonSet that it belongs to. The watch is open while that lives, so the event comes
  * although the same `helm uninstall` takes away our right to ask. When the DaemonSet goes:
  *
- *     RUNDIR/uninstalled is written --> SIGTERM --> install-cni removes weir-cni from the node
+ *     RUNDIR/uninstalled is written --> SIGTERM --> install-cni removes weir-cni, and that file
  *                                              \--> the agent ends and becomes `weir cleanup`
  *
  * An event that was missed leaves everything in place, diverted and counted. So does a DaemonSet
@@ -35,7 +35,8 @@ int uninstall_watch(struct uninstall *u, struct loop *loop, struct kube_client *
 		    const char *daemonset, const char *run_dir);
 void uninstall_stop(struct uninstall *u);
 
-/* The agent has let everything go: detaches what is pinned in bpf_dir. Returns only on failure. */
-int uninstall_finish(const char *bpf_dir);
+/* The agent has let everything go: removes what is to outlive agents in run_dir, detaches what is
+ * pinned in bpf_dir. Returns only on failure. */
+int uninstall_finish(const char *run_dir, const char *bpf_dir);
 
 #endif

@@ -266,6 +266,7 @@ static int watch_ends(const struct input *in)
 	log_info("weir is being uninstalled: weir-cni goes", NULL);
 	if (install_undo(&in->install, &error) < 0)
 		return options_fail(&in->options, "%s", error);
+	unlink(mark);
 	return EXIT_SUCCESS;
 }
 

@@ -426,4 +426,4 @@ def test_sigterm_of_an_uninstallation_removes_it(tmp_path):
         host.wait_chained("10-calico.conflist")
         (tmp_path / "uninstalled").touch()
     assert without_ours(host.read("10-calico.conflist")) == host.read("10-calico.conflist")
-    assert not (host.bin / "weir-cni").exists()
+    assert not (host.bin / "weir-cni").exists() and not (tmp_path / "uninstalled").exists()

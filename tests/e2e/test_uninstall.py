@@ -5,6 +5,7 @@ import pytest
 
 from lab.apiserver import ApiServer
 from lab.command import wait_until
+from test_kube_events import add
 
 DAEMONSET = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "weir", "namespace": "weir-system"}, "spec": {}}
 
@@ -39,11 +40,13 @@ def test_an_upgrade_leaves_everything(lab, api):
 
 def test_the_daemonset_is_deleted(lab, api):
     agent = start(lab, api)
+    add(lab, lab.pod("web", mesh="istio"))
+    assert list((lab.run_dir / "sandboxes").iterdir())
     api.delete(DAEMONSET)
     wait_until(mark(lab).exists, "the mark that install-cni reads")
     assert "links" in pinned(lab)  # until the end: traffic is diverted as long as the agent lives
     assert agent.stop() == 0
-    assert pinned(lab) == []
+    assert pinned(lab) == [] and not (lab.run_dir / "sandboxes").exists()
 
 
 def test_deleted_in_the_foreground(lab, api):
