@@ -52,7 +52,8 @@ def package(cluster, report):
     report.check(node.run("systemctl is-active weir", check=False)[1] == "inactive", "dpkg -i: installed, and not started before it is enabled")
     (node.share / "client.json").write_text(described(cluster))
     node.run("cp /share/client.json /etc/weir/pods/ && systemctl enable --now weir")
-    first_answer(load, "client-outbound")
+    # Its Envoy may go on with a connection to the server's that weir has diverted before.
+    cluster.wait(lambda: load.stats()["last"]["via"].startswith("client-outbound"), "requests that pass its Envoy")
     report.check(True, "systemctl enable --now weir: the pod of the file is captured, its requests pass its Envoy")
     load.begin()
     for what in ("systemctl kill --signal=KILL weir", "systemctl restart weir", "dpkg -i /share/weir.deb"):
