@@ -140,7 +140,6 @@ static void takeover_setting(struct compiler *c)
 {
 	c->takeover = c->options->takeover;
 	own_setting(c, "weir.io/takeover", "on", "off", &c->takeover);
-	c->takeover |= c->options->regardless;
 }
 
 /* True when the pod is to be captured; else its state is set, unless an error was added. */
@@ -229,6 +228,35 @@ static void clear_rules(struct compiler *c, enum weir_mode mode)
 	pod_addresses(c->pod, &p->pod.ip4, &p->pod.ip6);
 }
 
+static void keep_proxy_ids(struct policy *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->n_ids; i++)
+		if (p->ids[i].list == WEIR_LIST_PROXY_UID || p->ids[i].list == WEIR_LIST_PROXY_GID)
+			p->ids[n++] = p->ids[i];
+	p->n_ids = n;
+}
+
+/* Nothing of the rules stays but who the proxy is: other rules than weir's may bring it
+ * connections, which count once all the same. */
+static void leave_alone(struct policy *p)
+{
+	const struct weir_pod was = p->pod;
+
+	p->pod = (struct weir_pod){ .mode = WEIR_MODE_OBSERVE,
+				    .rules = was.rules,
+				    .flags = was.flags & WEIR_POD_KEPT,
+				    .proxy_uid = was.proxy_uid,
+				    .proxy_gid = was.proxy_gid,
+				    .ip4 = was.ip4,
+				    .ip6 = was.ip6 };
+	for (size_t i = 0; i < p->n_interfaces; i++)
+		free(p->interfaces[i].name);
+	p->n_ports = p->n_cidrs = p->n_interfaces = 0;
+	keep_proxy_ids(p);
+}
+
 static void compile_rules(struct compiler *c)
 {
 	bool declared = policy_custom_declared(c);
@@ -251,27 +279,44 @@ static void compile_rules(struct compiler *c)
 			"no container is a known proxy: Istio's ports and user 1337 are assumed");
 }
 
-/* A pod that redirects itself has a proxy all the same: its legs are not the workload's own. */
-static void keep_proxy(struct weir_pod *kept, const struct weir_pod *pod)
+/* The mesh that redirects the pod by rules of its own, as far as the pod tells: weir does not. */
+static enum weir_mesh redirected_by(const struct compiler *c)
 {
-	kept->flags |= pod->flags & (WEIR_POD_PROXY_UID | WEIR_POD_PROXY_GID);
-	kept->proxy_uid = pod->proxy_uid;
-	kept->proxy_gid = pod->proxy_gid;
+	struct compiler asked = *c;
+
+	asked.takeover = true; /* istio-init or istio-cni, whichever it is */
+	if (c->pod->host_network)
+		return WEIR_MESH_NONE;
+	if (policy_istio_has_sidecar(c) &&
+	    (pod_container(c->pod, "istio-init") || !policy_istio_declines(&asked)))
+		return WEIR_MESH_ISTIO;
+	return pod_container(c->pod, "linkerd-proxy") ? WEIR_MESH_LINKERD : WEIR_MESH_NONE;
 }
 
-/* Who the proxy is of a pod that would be captured but for the rules that its init container makes.
- */
-static void find_proxy(struct compiler *c)
+/* Who the proxy is, of a pod that is left alone without its rules having been compiled. */
+static void learn_proxy(struct compiler *c)
 {
-	struct policy_options options = *c->options;
-	_cleanup_policy_ struct policy *p = NULL;
+	_cleanup_policy_ struct policy *p = xcalloc(1, sizeof(*p));
+	struct compiler alone = { .pod = c->pod, .options = c->options, .p = p };
 
-	options.regardless = true;
-	if (c->options->regardless || c->p->mesh == WEIR_MESH_NONE ||
-	    policy_compile(c->pod, &options, &p))
+	p->mesh = redirected_by(c);
+	if (p->mesh == WEIR_MESH_NONE)
 		return;
-	if (p->state == POLICY_CAPTURED)
-		keep_proxy(&c->p->pod, &p->pod);
+	compile_rules(&alone);
+	lists_normalize(&alone.lists);
+	if (!p->reason) { /* that it is not to be redirected at all */
+		p->ids = TAKE_PTR(alone.lists.ids);
+		p->n_ids = alone.lists.n_ids;
+		leave_alone(p);
+		c->p->pod.flags |= p->pod.flags;
+		c->p->pod.proxy_uid = p->pod.proxy_uid;
+		c->p->pod.proxy_gid = p->pod.proxy_gid;
+		c->p->ids = TAKE_PTR(p->ids);
+		c->p->n_ids = p->n_ids;
+	}
+	lists_free(&alone.lists);
+	buf_free(&alone.errors);
+	buf_free(&alone.mistakes);
 }
 
 int policy_compile(const struct pod *pod, const struct policy_options *options, struct policy **ret)
@@ -292,7 +337,8 @@ int policy_compile(const struct pod *pod, const struct policy_options *options, 
 		own_settings(&c);
 	if (p->reason) { /* not captured, whatever else is wrong with it */
 		clear_rules(&c, WEIR_MODE_OBSERVE);
-		find_proxy(&c);
+		if (!capture)
+			learn_proxy(&c);
 	} else if (c.errors.len) {
 		if (c.mistakes.len)
 			policy_error(&c, xstrdup(buf_text(&c.mistakes)));
@@ -331,17 +377,10 @@ void policy_free(struct policy *p)
 
 void policy_decline(struct policy *p, char *reason)
 {
-	struct weir_pod declined = { .mode = WEIR_MODE_OBSERVE,
-				     .rules = p->pod.rules,
-				     .ip4 = p->pod.ip4,
-				     .ip6 = p->pod.ip6 };
-
-	keep_proxy(&declined, &p->pod);
 	free(p->reason);
 	p->reason = reason;
 	p->state = POLICY_NOT_CAPTURED;
-	p->pod = declined;
-	p->n_ports = p->n_cidrs = p->n_ids = p->n_interfaces = 0;
+	leave_alone(p);
 }
 
 const char *policy_state_name(enum policy_state state)

@@ -58,7 +58,6 @@ struct policy_options {
 	const struct service *api_server;
 	const struct service *cluster_dns;
 	bool takeover; /* also pods with iptables rules of their mesh's own */
-	bool regardless; /* likewise, whatever the pod says: only to see what it would be */
 };
 
 struct policy {
@@ -98,7 +97,8 @@ struct policy {
 int policy_compile(const struct pod *pod, const struct policy_options *options,
 		   struct policy **ret);
 void policy_free(struct policy *policy);
-/* Makes of a policy that captures one that leaves the pod alone. Takes reason. */
+/* Makes of a policy that captures one that leaves the pod alone, and knows its proxy. Takes reason.
+ */
 void policy_decline(struct policy *policy, char *reason);
 /* Takes text. */
 void policy_add_warning(struct policy *policy, char *text);

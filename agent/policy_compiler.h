@@ -30,6 +30,8 @@ void policy_set_state(struct compiler *c, enum policy_state state, const char *r
 
 /* Why istio-cni would leave the pod alone, in its order; NULL if it would not. */
 const char *policy_istio_declines(const struct compiler *c);
+/* Is container istio-proxy there, beside an application? */
+bool policy_istio_has_sidecar(const struct compiler *c);
 /* Flags, ports, ids and lists of a pod that is to be captured; errors are added. */
 void policy_istio_compile(struct compiler *c);
 void policy_linkerd_compile(struct compiler *c);

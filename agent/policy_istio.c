@@ -20,6 +20,20 @@ static bool is_cni_node(const struct pod *pod)
 	       !strncmp(pod->name, prefix, strlen(prefix));
 }
 
+/* Its second argument names its role: sidecar, router, waypoint. */
+static bool is_sidecar(const struct pod_container *proxy)
+{
+	return proxy->n_args < 2 || strcmp(proxy->args[0], "proxy") || !*proxy->args[1] ||
+	       !strcmp(proxy->args[1], "sidecar");
+}
+
+bool policy_istio_has_sidecar(const struct compiler *c)
+{
+	const struct pod_container *proxy = pod_container(c->pod, "istio-proxy");
+
+	return proxy && is_sidecar(proxy);
+}
+
 /* Why istio-cni would leave the pod alone, in its order; NULL if it would not. */
 const char *policy_istio_declines(const struct compiler *c)
 {
@@ -38,8 +52,7 @@ const char *policy_istio_declines(const struct compiler *c)
 	disable = pod_env(proxy, "DISABLE_ENVOY");
 	if (disable && !go_parse_bool(disable, &on, NULL) && on)
 		return "DISABLE_ENVOY is set in container istio-proxy";
-	if (proxy->n_args >= 2 && !strcmp(proxy->args[0], "proxy") && *proxy->args[1] &&
-	    strcmp(proxy->args[1], "sidecar"))
+	if (!is_sidecar(proxy))
 		return "container istio-proxy is no sidecar: its second argument says otherwise";
 	if (inject && !go_parse_bool(inject, &on, NULL) && !on)
 		return "sidecar.istio.io/inject is false";

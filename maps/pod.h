@@ -87,10 +87,13 @@ enum weir_pod_flag {
 	WEIR_POD_TAKEN_OVER = 1 << 25, /* iptables rules redirected it before */
 };
 
-/* Of these: whose connection it is matters. */
-#define WEIR_POD_OWNERS                                                                        \
-	(WEIR_POD_PROXY_UID | WEIR_POD_PROXY_GID | WEIR_POD_PROXY_UIDS | WEIR_POD_PROXY_GIDS | \
-	 WEIR_POD_GROUPS_INCLUDE | WEIR_POD_GROUPS_EXCLUDE)
+/* Of these: who the proxy is. */
+#define WEIR_POD_PROXY_IDS \
+	(WEIR_POD_PROXY_UID | WEIR_POD_PROXY_GID | WEIR_POD_PROXY_UIDS | WEIR_POD_PROXY_GIDS)
+/* And these: whose connection it is matters. */
+#define WEIR_POD_OWNERS (WEIR_POD_PROXY_IDS | WEIR_POD_GROUPS_INCLUDE | WEIR_POD_GROUPS_EXCLUDE)
+/* All that is kept of a pod that is left alone, to count its proxy's connections apart. */
+#define WEIR_POD_KEPT (WEIR_POD_PROXY_IDS | WEIR_POD_TPROXY)
 
 struct weir_pod {
 	__u32 workload; /* id in weir_names */

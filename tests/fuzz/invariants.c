@@ -129,7 +129,7 @@ static void check_captured(const struct policy *p)
 
 static void check_policy(const struct policy *p)
 {
-	const __u32 observed = WEIR_POD_CAPTURE_OFF | WEIR_POD_PROXY_UID | WEIR_POD_PROXY_GID;
+	const __u32 observed = WEIR_POD_CAPTURE_OFF | WEIR_POD_KEPT;
 
 	must(p->reason && *p->reason);
 	must(p->state < POLICY_STATE_MAX && p->state != POLICY_PENDING);
@@ -152,7 +152,8 @@ static void check_policy(const struct policy *p)
 	/* Lookups that would have been captured are refused with the rest; who the proxy is stays
 	 * known where other rules than weir's redirect to it. */
 	must(!(p->pod.flags & ~(p->pod.mode == WEIR_MODE_REFUSE ? WEIR_POD_DNS : observed)));
-	must(!p->n_ports && !p->n_cidrs && !p->n_ids && !p->n_interfaces);
+	must(!p->n_ports && !p->n_cidrs && !p->n_interfaces);
+	check_flags(p);
 }
 
 void check_pod(const struct pod *pod, const struct policy_options *options)

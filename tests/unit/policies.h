@@ -105,9 +105,7 @@ static inline size_t count_ports(const struct policy *p, enum weir_list list)
 
 static inline void expect(const struct policy *p, enum policy_state state, const char *reason)
 {
-	/* who the proxy is stays known where other rules than weir's redirect to it */
-	const __u32 who = WEIR_POD_CAPTURE_OFF | WEIR_POD_PROXY_UID | WEIR_POD_PROXY_GID;
-	__u32 rules = p->pod.flags & ~who;
+	__u32 rules = p->pod.flags & ~(__u32)(WEIR_POD_CAPTURE_OFF | WEIR_POD_KEPT);
 
 	if (p->state != state || strcmp(p->reason, reason))
 		fail_msg("%s: %s, not %s: %s", policy_state_name(p->state), p->reason,

@@ -123,6 +123,53 @@ static void test_proxy_of_a_pod_with_own_rules(void **state)
 	assert_int_equal(declined->pod.mode, WEIR_MODE_OBSERVE);
 }
 
+/* Of pods that their mesh's own rules redirect the proxy is known, so that its legs are
+ * counted apart; of those that nobody redirects it is a process like any other. */
+static const struct {
+	const char *pod;
+	enum policy_meshes meshes;
+	__u32 flags, uid, gid;
+	size_t n_ids;
+} left_alone[] = {
+/* clang-format off */
+#define INIT(args) "'initContainers':[{'name':'istio-init','args':[" args "]}],'containers':[" ISTIO_PROXY "]"
+#define IDS (WEIR_POD_PROXY_UID | WEIR_POD_PROXY_GID)
+	{ POD(STATUS, INIT("")), POLICY_MESH_AUTO, IDS, 1337, 1337, 0 },
+	{ POD(STATUS, INIT("'istio-iptables','-u','1337,1400','-g','1338'")), POLICY_MESH_AUTO, IDS | WEIR_POD_PROXY_UIDS, 1337, 1338, 1 },
+	{ POD(",'annotations':{" ISTIO_ANNOTATION ",'sidecar.istio.io/interceptionMode':'TPROXY'}", INIT("")),
+	  POLICY_MESH_AUTO, IDS | WEIR_POD_TPROXY, 1337, 1337, 0 },
+	{ POD(STATUS, "'containers':[" ISTIO_PROXY "]"), POLICY_MESH_NONE, IDS, 1337, 1337, 0 },
+	{ POD(STATUS, "'containers':[" ISTIO_PROXY "]"), POLICY_MESH_LINKERD, IDS, 1337, 1337, 0 },
+	{ POD("", "'initContainers':[{'name':'linkerd-init'}],'containers':[{'name':'linkerd-proxy'}]"),
+	  POLICY_MESH_AUTO, WEIR_POD_PROXY_UID, 2102, 0, 0 },
+	{ POD(",'annotations':{" ISTIO_ANNOTATION ",'weir.io/capture':'off'}", "'containers':[" ISTIO_PROXY "]"),
+	  POLICY_MESH_AUTO, IDS | WEIR_POD_CAPTURE_OFF, 1337, 1337, 0 },
+	/* a gateway's connections are its own, and so are those of a sidecar that nothing leads to */
+	{ POD(STATUS, "'containers':[{'name':'istio-proxy','args':['proxy','router']}]"), POLICY_MESH_AUTO, 0, 0, 0, 0 },
+	{ POD("", "'containers':[" ISTIO_PROXY "]"), POLICY_MESH_AUTO, 0, 0, 0, 0 },
+	{ POD(",'annotations':{" ISTIO_ANNOTATION ",'sidecar.istio.io/interceptionMode':'NONE'}", "'containers':[" ISTIO_PROXY "]"),
+	  POLICY_MESH_NONE, 0, 0, 0, 0 },
+	{ POD("", "'containers':[{'name':'app'}]"), POLICY_MESH_NONE, 0, 0, 0, 0 },
+	/* clang-format on */
+};
+
+static void test_left_alone(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(left_alone); i++) {
+		struct policy_options options = { .meshes = left_alone[i].meshes };
+		_cleanup_policy_ struct policy *p = compile_with(left_alone[i].pod, &options);
+
+		assert_int_equal(p->state, POLICY_NOT_CAPTURED);
+		assert_int_equal(p->pod.mode, WEIR_MODE_OBSERVE);
+		assert_int_equal(p->pod.flags, left_alone[i].flags);
+		assert_int_equal(p->pod.proxy_uid, left_alone[i].uid);
+		assert_int_equal(p->pod.proxy_gid, left_alone[i].gid);
+		assert_int_equal(p->n_ids, left_alone[i].n_ids);
+		assert_int_equal(p->n_warnings + p->n_errors, 0);
+	}
+}
+
 static void test_mesh_option(void **state)
 {
 	static const char both[] =
@@ -343,6 +390,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_decisions),
 		cmocka_unit_test(test_proxy_of_a_pod_with_own_rules),
+		cmocka_unit_test(test_left_alone),
 		cmocka_unit_test(test_mesh_option),
 		cmocka_unit_test(test_namespace),
 		cmocka_unit_test(test_errors),
