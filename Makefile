@@ -187,11 +187,14 @@ demo: all $(B)/tests/probe
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) scripts/demo $(if $(KEEP),--keep)
 
 bench: all $(addprefix $(B)/tests/,probe relay load echo datagram floor.bpf.o walk.bpf.o look.bpf.o)
+ifneq ($(ONLY),cni)
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/run.py $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
+endif
 ifeq ($(ONLY),)
 	WEIR_PEERS=500000 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider -q -s tests/e2e/test_many_peers.py
-	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/cni.py
-	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/udp.py
+endif
+ifeq ($(or $(ONLY),cni),cni)
+	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/cni.py $(if $(WRITE),--write)
 endif
 
 diff: all $(B)/tests/probe

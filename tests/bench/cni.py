@@ -3,21 +3,25 @@
 """Time from CNI ADD to captured: the plugin as a runtime runs it, alone on the node, with other captured pods present, and while pods
 come and go and Prometheus scrapes.
 
-usage: tests/bench/cni.py [PODS_PRESENT [ADDS]]      (250 100)
+usage: tests/bench/cni.py [--write] [PODS_PRESENT [ADDS]]      (250 100)     --write: into docs/PERFORMANCE.md
 """
 
+import os
 import pathlib
 import statistics
 import sys
 import threading
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from lab import Lab, LabError, net  # noqa: E402
 from lab.agent import ask  # noqa: E402
 from lab.cni import weir_cni  # noqa: E402
-from lab.command import run, wait_until  # noqa: E402
+from lab.command import ROOT, wait_until  # noqa: E402
+
+import report  # noqa: E402
 
 SETTLED_S = 0.7  # a sandbox is made well after the pod is known: the run over all pods that the news of it brings has ended
 
@@ -48,10 +52,14 @@ def captured(lab):
     return sum(pod["state"] == "captured" for pod in ask(lab, "pods")["pods"])
 
 
+ROWS = []
+
+
 def show(what, took):
+    """A row of the table; told at once as well, for all of them take minutes."""
     took = sorted(took)
-    print(f"{what:22} median {statistics.median(took):6.1f} ms, p90 {took[len(took) * 90 // 100]:6.1f} ms, "
-          f"p99 {took[len(took) * 99 // 100]:6.1f} ms, max {took[-1]:6.1f} ms", flush=True)
+    ROWS.append([what, *(f"{ms:.1f}" for ms in (statistics.median(took), took[len(took) * 90 // 100], took[len(took) * 99 // 100], took[-1]))])
+    print("; ".join(ROWS[-1]), file=sys.stderr, flush=True)
 
 
 def cpu(agent):
@@ -100,8 +108,7 @@ def measure_churn(lab, agent, present, adds):
             took.append(call(lab, "ADD", pod))
             call(lab, "DEL", pod)
             pod.delete()
-    show("ADD while pods churn", took)
-    print(f"{churn.pods} other pods came and went beside {present}")
+    show(f"ADD, {present} pods present, {churn.pods} others come and go", took)
 
 
 def measure(lab, agent, present, adds):
@@ -119,16 +126,18 @@ def measure(lab, agent, present, adds):
         pod.delete()
         wait_until(lambda: captured(lab) == present, "the pod to be let go", 20)
     show(f"ADD, {present} pods present", took)
-    show("  CPU of the agent", used)
+    show("processor time of the agent in it", used)
     show(f"DEL, {present} pods present", deleted)
 
 
 def main():
-    present, adds = (int(text) for text in (sys.argv[1:] + ["250", "100"][len(sys.argv) - 1:])[:2])
+    write, argv = "--write" in sys.argv, [text for text in sys.argv[1:] if text != "--write"]
+    present, adds = (int(text) for text in (argv + ["250", "100"][len(argv):])[:2])
+    load = os.getloadavg()[0]
     with Lab("bench-cni") as lab:
         agent = lab.agent()
         nobody = lab.pod("none", network=False)
-        show("the process alone", [call(lab, "VERSION", nobody) for _ in range(adds)])
+        show("the process alone (VERSION)", [call(lab, "VERSION", nobody) for _ in range(adds)])
         measure(lab, agent, 0, adds)
         pods = [lab.pod(f"there-{number}", mesh="istio", network=False) for number in range(present)]
         for pod in pods:
@@ -137,7 +146,10 @@ def main():
         wait_until(lambda: captured(lab) == present, "the pods to be captured", 60)
         measure(lab, agent, present, adds)
         measure_churn(lab, agent, present, adds)
-    print(run("uptime").stdout.strip())
+    text = f"Load of the machine before and after: {load:.1f}, {os.getloadavg()[0]:.1f}.\n\n" + report.markdown(["ms", "median", "p90", "p99", "at most"], ROWS)
+    print(text)
+    if write:
+        report.write_between_markers(ROOT / "docs" / "PERFORMANCE.md", "cni", text)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from lab.command import BUILD, ROOT  # noqa: E402
 import accounting  # noqa: E402
 import programs  # noqa: E402
 import report  # noqa: E402
+import udp  # noqa: E402
 import worlds  # noqa: E402
 
 KIB = 1024
@@ -203,7 +204,7 @@ def run_part(part, options):
         print(f"written into {PAGE.relative_to(ROOT)}")
 
 
-PARTS = {"redirection": (bench, text_of), "accounting": (accounting.bench, accounting.text_of)}
+PARTS = {"redirection": (bench, text_of), "accounting": (accounting.bench, accounting.text_of), "udp": (udp.bench, udp.text_of)}
 
 
 def main():

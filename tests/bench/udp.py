@@ -1,22 +1,15 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What --metrics.udp costs: round trips and sends of datagrams without weir, with it, and with the option; each program by the kernel's clock.
+"""What --metrics.udp costs: round trips and sends of datagrams without weir, with it, and with the option; each program by the kernel's clock."""
 
-usage: tests/bench/udp.py [--rounds=N]
-"""
-
-import argparse
-import pathlib
+import os
 import statistics
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from lab import Lab
+from lab.command import BUILD, wait_until
 
-from lab import Lab  # noqa: E402
-from lab.command import BUILD, wait_until  # noqa: E402
-from programs import measure  # noqa: E402
-from worlds import priority  # noqa: E402
+import programs
+import report
+from worlds import priority
 
 DATAGRAM = BUILD / "tests" / "datagram"
 CPU, COUNT = "0", 20000
@@ -46,37 +39,45 @@ class World:
             return float(self.client.run([DATAGRAM, kind, CPU, self.to, 7, count, size]).stdout)
 
 
-def ratio(samples, row, world, base):
-    ratios = [a / b for a, b in zip(samples[row, world], samples[row, base])]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+def measure_rounds(worlds_, rounds):
+    """{row: {world: [ns, ...]}}"""
+    samples = {row: {world: [] for world in WORLDS} for row in ROWS}
+    for number in range(rounds):
+        for row in ROWS:
+            for turn in range(len(WORLDS)):
+                world = WORLDS[(turn + number) % len(WORLDS)]
+                samples[row][world].append(worlds_[world].run(row))
+    return samples
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=24)
-    rounds = parser.parse_args().rounds
+def bench(options):
+    rounds = 2 if options.quick else max(2, options.rounds // 3)
+    result = {"load_before": os.getloadavg()[0], "rounds": rounds}
     with Lab("bench-udp-off") as off, Lab("bench-udp-on") as on:
         off.agent()
         on.agent("--metrics.udp")
-        worlds = dict(zip(WORLDS, (World(off, True), World(off, False), World(on, False))))
-        samples = {(row, world): [] for row in ROWS for world in WORLDS}
-        for number in range(rounds):
-            for row in ROWS:
-                for turn in range(len(WORLDS)):
-                    world = WORLDS[(turn + number) % len(WORLDS)]
-                    samples[row, world].append(worlds[world].run(row))
-        timed = measure(on, {row: lambda row=row: COUNT if worlds["--metrics.udp"].run(row) else 0 for row in ROWS})
-    print("| ns for one operation | no weir | weir | --metrics.udp | weir / no weir | --metrics.udp / no weir |\n|---|---:|---:|---:|---:|---:|")
-    for row in ROWS:
-        medians = [statistics.median(samples[row, world]) for world in WORLDS]
-        print(f"| {row} | {medians[0]:.0f} | {medians[1]:.0f} | {medians[2]:.0f} | {ratio(samples, row, WORLDS[1], WORLDS[0])} | "
-              f"{ratio(samples, row, WORLDS[2], WORLDS[0])} |")
-    print("\n| program | calls | ns a call |\n|---|---:|---:|")
-    for row, result in timed.items():
-        for hook, calls in result["hooks"].items():
-            print(f"| {row}: {hook} | {calls['calls']} | {calls['ns'] / calls['calls']:.0f} |")
+        worlds_ = dict(zip(WORLDS, (World(off, True), World(off, False), World(on, False))))
+        result["samples"] = measure_rounds(worlds_, rounds)
+        counted = worlds_["--metrics.udp"]
+        result["programs"] = programs.measure(programs.attached(on), {row: lambda row=row: COUNT if counted.run(row) else 0 for row in ROWS})
+    result["load_after"] = os.getloadavg()[0]
+    return result
 
 
-if __name__ == "__main__":
-    main()
+def times_table(samples):
+    rows = []
+    for row, taken in samples.items():
+        ratios = [report.ratio(report.ratios(taken, world, WORLDS[0])) for world in WORLDS[1:]]
+        rows.append([row, *(f"{statistics.median(taken[world]):.0f}" for world in WORLDS), *ratios])
+    return report.markdown(["ns for one operation", *WORLDS, *(f"{world} / {WORLDS[0]}" for world in WORLDS[1:])], rows)
+
+
+def programs_table(results):
+    rows = [[f"{row}: {hook}", f"{calls['calls'] / result['connections']:.1f}", f"{calls['ns'] / calls['calls']:.0f}"]
+            for row, result in results.items() for hook, calls in result["hooks"].items() if calls["calls"] >= result["connections"] / 2]
+    return report.markdown(["program", "calls an operation", "ns a call"], rows)
+
+
+def text_of(result):
+    return "\n\n".join([f"{result['rounds']} rounds. Load of the machine before and after: {result['load_before']:.1f}, {result['load_after']:.1f}.",
+                        times_table(result["samples"]), programs_table(result["programs"])])
