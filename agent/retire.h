@@ -6,7 +6,7 @@
  * until nothing bears it any more. What a workload that stays has counted is never touched.
  *
  * Where nobody scrapes that would fill the tables in time. So when they are full and nobody has
- * scraped for SCRAPERS_AWAY_S, what has left is freed as it is.
+ * scraped for SCRAPERS_MAX_S, what has left is freed as it is.
  */
 #ifndef WEIR_AGENT_RETIRE_H
 #define WEIR_AGENT_RETIRE_H

@@ -36,22 +36,41 @@ void scrapers_begin(struct scrapers *s)
 	s->since_s = now_s();
 }
 
+/* One visit in between does not make it a frequent guest; several do. */
+static void learn_habit(struct scraper *s, int64_t now)
+{
+	int64_t gap = s->times ? now - s->when_s : 0;
+
+	s->every_s = gap > s->every_s / 2 ? gap : s->every_s / 2;
+}
+
 void scrapers_delivered(struct scrapers *s, uint64_t number, const uint8_t address[16])
 {
 	struct scraper *one = find(s, address);
+	int64_t now = now_s();
 
+	learn_habit(one, now);
 	one->times++;
-	one->when_s = now_s();
+	one->when_s = now;
 	if (number > one->last)
 		one->last = number;
 }
 
+static bool is_away(const struct scraper *s, int64_t now)
+{
+	int64_t patience = s->every_s * SCRAPERS_TURNS;
+
+	if (patience < SCRAPERS_MIN_S)
+		patience = SCRAPERS_MIN_S;
+	return now - s->when_s > (patience < SCRAPERS_MAX_S ? patience : SCRAPERS_MAX_S);
+}
+
 bool scrapers_have(const struct scrapers *s, uint64_t number)
 {
-	int64_t away = now_s() - SCRAPERS_AWAY_S;
+	int64_t now = now_s();
 
 	for (size_t i = 0; i < s->n; i++)
-		if (s->items[i].times > 1 && s->items[i].when_s >= away &&
+		if (s->items[i].times > 1 && !is_away(&s->items[i], now) &&
 		    s->items[i].last < number)
 			return false;
 	return true;
@@ -59,7 +78,7 @@ bool scrapers_have(const struct scrapers *s, uint64_t number)
 
 bool scrapers_none(const struct scrapers *s)
 {
-	int64_t away = now_s() - SCRAPERS_AWAY_S;
+	int64_t away = now_s() - SCRAPERS_MAX_S;
 
 	if (s->since_s >= away)
 		return false;

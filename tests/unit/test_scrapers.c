@@ -43,16 +43,39 @@ static void test_two_that_come_again(void **state)
 	assert_true(scrapers_have(&s, 5));
 }
 
+/* Comes again after so many seconds. */
+static void come_after(struct scrapers *s, int64_t seconds, uint64_t number)
+{
+	s->items[0].when_s -= seconds;
+	come(s, 1, number);
+}
+
+static bool waits_after(struct scrapers *s, int64_t seconds)
+{
+	bool waits;
+
+	s->items[0].when_s -= seconds;
+	waits = !scrapers_have(s, 100);
+	s->items[0].when_s += seconds;
+	return waits;
+}
+
 static void test_one_that_has_gone_away(void **state)
 {
-	struct scrapers s = { 0 };
+	struct scrapers often = { 0 }, seldom = { 0 }, hardly = { 0 };
 
 	(void)state;
-	come(&s, 1, 1);
-	come(&s, 1, 2);
-	assert_false(scrapers_have(&s, 3));
-	s.items[0].when_s -= SCRAPERS_AWAY_S + 1;
-	assert_true(scrapers_have(&s, 3));
+	come(&often, 1, 1);
+	come_after(&often, 1, 2);
+	assert_true(waits_after(&often, 14) && !waits_after(&often, 17));
+	come(&seldom, 1, 1);
+	come_after(&seldom, 60, 2);
+	assert_true(waits_after(&seldom, 230) && !waits_after(&seldom, 245));
+	come_after(&seldom, 2, 3); /* somebody else from there, who looks */
+	assert_true(waits_after(&seldom, 115));
+	come(&hardly, 1, 1);
+	come_after(&hardly, 3600, 2);
+	assert_true(waits_after(&hardly, 590) && !waits_after(&hardly, 605));
 }
 
 static void test_whether_anybody_comes(void **state)
@@ -62,11 +85,11 @@ static void test_whether_anybody_comes(void **state)
 	(void)state;
 	scrapers_begin(&s);
 	assert_false(scrapers_none(&s)); /* those of an earlier agent may come yet */
-	s.since_s -= SCRAPERS_AWAY_S + 1;
+	s.since_s -= SCRAPERS_MAX_S + 1;
 	assert_true(scrapers_none(&s));
 	come(&s, 1, 1);
 	assert_false(scrapers_none(&s)); /* also one that came once */
-	s.items[0].when_s -= SCRAPERS_AWAY_S + 1;
+	s.items[0].when_s -= SCRAPERS_MAX_S + 1;
 	assert_true(scrapers_none(&s));
 }
 
@@ -78,7 +101,7 @@ static void test_more_than_there_is_room_for(void **state)
 	for (uint8_t who = 1; who <= 200; who++) {
 		come(&s, who, who);
 		come(&s, who, who);
-		s.items[s.n - 1].when_s -= 200 - who;
+		s.items[s.n - 1].when_s -= 200 - who; /* the later the nearer */
 	}
 	assert_int_equal(s.n, SCRAPERS_MAX);
 	come(&s, 200, 300);
