@@ -24,6 +24,7 @@ struct entries {
 	uint8_t *data;
 	size_t n, cap;
 	size_t key_size, value_size;
+	bool counted; /* their number is all that is wanted */
 };
 
 int map_shape(int fd, struct map_shape *ret_shape)
@@ -54,6 +55,10 @@ static uint8_t *entries_next(struct entries *e)
 
 static void entries_add(struct entries *e, const uint8_t *keys, const uint8_t *values, size_t n)
 {
+	if (e->counted) {
+		e->n += n;
+		return;
+	}
 	for (size_t i = 0; i < n; i++) {
 		uint8_t *entry = entries_next(e);
 
@@ -171,22 +176,37 @@ int map_read(int fd, uint32_t key_size, uint32_t value_size, void **ret_entries,
 	return 0;
 }
 
+/* What kinds of maps know no batches are small ones. */
+static int count_keys(int fd, const struct map_shape *shape, size_t *ret_entries)
+{
+	_cleanup_free_ uint8_t *key = xcalloc(1, shape->key_size);
+	uint64_t n = 0;
+
+	while (n < shape->max_entries && bpf_map_get_next_key(fd, n ? key : NULL, key) == 0)
+		n++;
+	if (n < shape->max_entries && errno != ENOENT)
+		return -errno;
+	*ret_entries = n;
+	return 0;
+}
+
 int map_count(int fd, uint64_t *ret_entries, uint64_t *ret_max_entries)
 {
-	_cleanup_free_ uint8_t *key = NULL;
+	struct entries e = { .counted = true };
 	struct map_shape shape;
-	uint64_t n = 0;
 	int err;
 
 	err = map_shape(fd, &shape);
 	if (err)
 		return err;
-	key = xcalloc(1, shape.key_size);
-	while (n < shape.max_entries && bpf_map_get_next_key(fd, n ? key : NULL, key) == 0)
-		n++;
-	if (n < shape.max_entries && errno != ENOENT)
-		return -errno;
-	*ret_entries = n;
+	e.key_size = shape.key_size;
+	e.value_size = shape.value_size;
+	err = read_batches(fd, &e, shape.max_entries);
+	if (err)
+		err = count_keys(fd, &shape, &e.n);
+	if (err)
+		return err;
+	*ret_entries = e.n;
 	*ret_max_entries = shape.max_entries;
 	return 0;
 }
