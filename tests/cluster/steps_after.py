@@ -8,7 +8,7 @@ from lab.command import ROOT, run
 
 from .load import Load
 from .objects import SHOP
-from .step import Step
+from .step import ONE, Step
 from .steps_change import left_in_kernel, left_on
 from .steps_mesh import ISTIO_CLIENT, first_answer, pid_of
 from .weir import DAEMONSET, FIRST, NAMESPACE, VALUES, Weir
@@ -72,5 +72,5 @@ def package(cluster, report):
     report.check(not left, "dpkg -P: nothing of weir is on the node", left)
 
 
-LAST = [Step("bpffs", "a node without a bpf file system", without_bpffs),
+LAST = [Step("bpffs", "a node without a bpf file system", without_bpffs, drivers=ONE),
         Step("package", "without Kubernetes: the Debian package", package, drivers=("systemd",))]

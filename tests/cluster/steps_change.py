@@ -9,7 +9,7 @@ from .cluster import container_status
 from .load import Load
 from .node import PRIMARY_CNI
 from .objects import SHOP, deployment
-from .step import Step
+from .step import ONE, Step
 from .steps_mesh import CLIENTS
 from .weir import DAEMONSET, FIRST, NAMESPACE, REPOSITORY, SECOND, Weir
 
@@ -200,7 +200,7 @@ CHANGE = [
     Step("upgrade", "the DaemonSet is upgraded and rolled back", upgrade),
     Step("api", "the API server is killed", kill_api),
     Step("cni", "the node's CNI configuration is rewritten", rewrite_cni),
-    Step("absent", "no agent on the node", without_agent),
-    Step("annotation", "an annotation that is wrong", wrong_annotation),
+    Step("absent", "no agent on the node", without_agent, drivers=ONE),
+    Step("annotation", "an annotation that is wrong", wrong_annotation, drivers=ONE),
     Step("uninstall", "helm uninstall", uninstall),
 ]
