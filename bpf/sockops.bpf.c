@@ -90,7 +90,7 @@ static __always_inline int on_connect(struct bpf_sock_ops *ctx)
 	if (!conn)
 		return 1;
 	conn->flags &= ~WEIR_CONN_TRYING;
-	conn->since_ns = bpf_ktime_get_ns();
+	conn->since_ns = bpf_ktime_get_coarse_ns();
 	watch_states(ctx);
 	if (conn->flags & (WEIR_CONN_REDIRECTED | WEIR_CONN_IN_PLACE))
 		publish(ctx, conn);
@@ -127,7 +127,9 @@ static __always_inline struct weir_conn *late_conn(struct bpf_sock_ops *ctx, str
 
 /*
  * How long the handshake took, in ns; 0 when there was none. It ended with the segment that TCP
- * has noted the time of, and which a socket that was repaired into being has not seen.
+ * has noted the time of, and which a socket that was repaired into being has not seen. TCP has
+ * timed it, as its first round trip, unless a SYN was sent again: then it took a second or more,
+ * and the clock of the timer tick will do.
  */
 static __always_inline __u64 handshake_ended(struct weir_conn *conn, const struct tcp_sock *tp)
 {
@@ -135,7 +137,9 @@ static __always_inline __u64 handshake_ended(struct weir_conn *conn, const struc
 
 	if (now > began)
 		conn->since_ns = now;
-	return began && now > began ? now - began : 0;
+	if (!began || now <= began)
+		return 0;
+	return tp->srtt_us && !tp->total_retrans ? tp->srtt_us * 1000ULL / 8 : now - began;
 }
 
 static __always_inline int on_connected(struct bpf_sock_ops *ctx)
