@@ -79,7 +79,7 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
-/* The lock that softirq holds while it works on a socket; on PREEMPT_RT it is another one. */
+/* The lock that softirq holds while it works on a socket. */
 typedef struct {
 	int counter;
 } atomic_t;
@@ -94,6 +94,15 @@ struct raw_spinlock {
 
 struct spinlock {
 	struct raw_spinlock rlock;
+};
+
+/* On PREEMPT_RT a spin lock is a mutex, which knows its owner. */
+struct rt_mutex_base {
+	struct task_struct *owner; /* and flags in its lowest bits, when somebody waits */
+};
+
+struct spinlock___rt {
+	struct rt_mutex_base lock;
 };
 
 typedef struct {

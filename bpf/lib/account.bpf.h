@@ -154,10 +154,15 @@ static __always_inline struct weir_flow *account_start(struct weir_conn *conn)
 /* Is another processor at work on this socket right now? */
 static __always_inline int account_busy(struct sock *sk)
 {
+	struct spinlock *lock = &sk->sk_lock.slock;
+	struct spinlock___rt *rt = (void *)lock;
+
 	if (*(volatile int *)&sk->sk_lock.owned)
 		return 1;
-	if (bpf_core_field_exists(sk->sk_lock.slock.rlock.raw_lock.val.counter))
-		return *(volatile int *)&sk->sk_lock.slock.rlock.raw_lock.val.counter;
+	if (bpf_core_field_exists(lock->rlock.raw_lock.val.counter))
+		return *(volatile int *)&lock->rlock.raw_lock.val.counter;
+	if (bpf_core_field_exists(rt->lock.owner))
+		return BPF_CORE_READ(rt, lock.owner) != 0;
 	return 1; /* cannot tell */
 }
 
