@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes that no system call of the application moved: io_uring, and TLS in the kernel."""
+"""Bytes that no system call of the application moved: io_uring, TLS in the kernel, and other people's programs on the sockets."""
 
 import pytest
 
 from lab import Lab
-from lab.command import BUILD
+from lab.command import BUILD, run
+from support import BPFTOOL, compile_bpf
 from test_corners import Pair
 
 RING, NOT_THERE = BUILD / "tests" / "ring", 77
@@ -80,3 +81,47 @@ def test_tls_in_the_kernel(node, call, decrypts):
         far("c.close()")
         near("drain(s); s.close()")
         pair.expect(wire, 0)
+
+
+# What tracing agents (sk_msg that lets all pass), parsers (sk_skb) and accelerators (sk_msg that redirects) attach to sockets.
+VERDICTS = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_SOCKMAP); __uint(max_entries, 2); __type(key, __u32); __type(value, __u32); } sockets SEC(".maps");
+SEC("sk_msg") int message_pass(struct sk_msg_md *m) { return SK_PASS; }
+SEC("sk_msg") int message_over(struct sk_msg_md *m) { return bpf_msg_redirect_map(m, &sockets, 1, BPF_F_INGRESS); }
+SEC("sk_skb/stream_verdict") int packet_pass(struct __sk_buff *skb) { return SK_PASS; }
+char gpl[] SEC("license") = "GPL";
+"""
+
+
+@pytest.fixture(scope="module")
+def verdicts(node, tmp_path_factory):
+    """The folder in which these programs and their map are pinned."""
+    folder = node.bpf_dir.parent / "verdicts"
+    run(BPFTOOL, "prog", "loadall", compile_bpf(tmp_path_factory.mktemp("verdicts"), "verdicts", VERDICTS), folder, "pinmaps", folder)
+    return folder
+
+
+@pytest.mark.parametrize("program, kind, counted", [
+    ("message_pass", "sk_msg_verdict", True), ("packet_pass", "sk_skb_stream_verdict", True), ("message_over", "sk_msg_verdict", False)])
+def test_programs_on_the_sockets(node, verdicts, program, kind, counted):
+    """What TCP moves counts, whoever looks on; what is handed from socket to socket never comes to TCP."""
+    run(BPFTOOL, "prog", "attach", "pinned", verdicts / program, kind, "pinned", verdicts / "sockets")
+    try:
+        with Pair(node, program.replace("_", "-")) as pair:
+            near, far = pair.open()
+            near("s.sendall(b'x' * 1000)")
+            far("drain(c, 1000)")
+            for shell, socket, index in ((near, "s", 0), (far, "c", 1)):
+                shell(f"fd = {socket}.fileno(); subprocess.run(['{BPFTOOL}', 'map', 'update', 'pinned', '{verdicts / 'sockets'}', 'key', 'hex', '0{index}', '00', '00', '00',"
+                      " 'value', 'hex', '%02x' % fd, '00', '00', '00'], pass_fds=[fd], check=True) and None")
+            far(f"t = threading.Thread(target=lambda: globals().update(got=drain(c, {SIZE}))); t.start()")
+            near(f"s.sendall(b'x' * {SIZE})")
+            assert far("t.join() or got") == SIZE
+            far("c.sendall(b'y' * 70) if %r else None" % counted)
+            near("drain(s, 70) if %r else None; s.close()" % counted)
+            far("c.close()")
+            pair.expect(1000 + SIZE * counted, 70 * counted)
+    finally:
+        run(BPFTOOL, "prog", "detach", "pinned", verdicts / program, kind, "pinned", verdicts / "sockets")
