@@ -485,6 +485,13 @@ const struct pod_container *pod_container(const struct pod *pod, const char *nam
 	return NULL;
 }
 
+bool pod_has_ztunnel(const struct pod *pod)
+{
+	const char *redirection = pod_annotation(pod, "ambient.istio.io/redirection");
+
+	return redirection && !strcmp(redirection, "enabled");
+}
+
 bool pod_finished(const struct pod *pod)
 {
 	return pod->phase && (!strcmp(pod->phase, "Succeeded") || !strcmp(pod->phase, "Failed"));

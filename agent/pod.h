@@ -93,6 +93,9 @@ const char *pod_label(const struct pod *pod, const char *key);
 const char *pod_env(const struct pod_container *c, const char *key);
 /* Looks among the containers, then among the init containers (native sidecars). */
 const struct pod_container *pod_container(const struct pod *pod, const char *name);
+/* Istio's ambient mode: its traffic passes ztunnel, which has its sockets in the pod's namespace.
+ */
+bool pod_has_ztunnel(const struct pod *pod);
 /* Phase Succeeded or Failed: nothing runs in it any more, and its address may be another's. */
 bool pod_finished(const struct pod *pod);
 /*

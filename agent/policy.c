@@ -299,6 +299,8 @@ static void learn_proxy(struct compiler *c)
 	_cleanup_policy_ struct policy *p = xcalloc(1, sizeof(*p));
 	struct compiler alone = { .pod = c->pod, .options = c->options, .p = p };
 
+	if (pod_has_ztunnel(c->pod)) /* known by its mark, as what Envoy goes on with is */
+		c->p->pod.flags |= WEIR_POD_TPROXY;
 	p->mesh = redirected_by(c);
 	if (p->mesh == WEIR_MESH_NONE)
 		return;

@@ -151,7 +151,9 @@ static bool keeps_last_good(struct reconciler *r, struct managed *m, uint64_t co
 
 static void deliver(struct managed *m, int netns_fd)
 {
-	bool wanted = m->policy->pod.flags & (WEIR_POD_IF_VIRTUAL | WEIR_POD_TPROXY);
+	const struct weir_pod *pod = &m->policy->pod;
+	bool wanted = pod->mode == WEIR_MODE_CAPTURE &&
+		      (pod->flags & (WEIR_POD_IF_VIRTUAL | WEIR_POD_TPROXY));
 	int err;
 
 	if (m->plain && !wanted)

@@ -108,9 +108,7 @@ static void make_label(const char *text, char ret[64])
 /* A sidecar, a gateway or ztunnel itself; or ztunnel for it, whose agent says so. */
 static bool is_reported(const struct pod *pod)
 {
-	const char *ambient = pod_annotation(pod, "ambient.istio.io/redirection");
-
-	return pod_container(pod, "istio-proxy") || (ambient && !strcmp(ambient, "enabled"));
+	return pod_container(pod, "istio-proxy") || pod_has_ztunnel(pod);
 }
 
 void pod_traits(const struct pod *pod, const char *workload, struct weir_traits *ret)

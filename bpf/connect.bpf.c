@@ -38,7 +38,8 @@ static __always_inline void choose_flow(struct attempt *a, const struct weir_ans
 {
 	struct weir_connect *q = &a->question;
 	struct weir_flow_key *flow = &a->conn->flow;
-	int proxy = q->has_owner && (q->uid_is_proxy || q->gid_is_proxy);
+	int proxy = (q->has_owner && (q->uid_is_proxy || q->gid_is_proxy)) ||
+		    (q->marked && a->pod->mode == WEIR_MODE_OBSERVE);
 	struct weir_leg leg = weir_leg_dialled(q->lo, proxy, answer->verdict, weir_pod_local);
 
 	if (!leg.counted)

@@ -73,7 +73,8 @@ enum weir_pod_flag {
 	WEIR_POD_PROXY_GID = 1 << 13,
 	WEIR_POD_DNS = 1 << 14, /* queries to port 53 go to dns_port */
 	WEIR_POD_DNS_ALL = 1 << 15, /* to any server; else to those of WEIR_LIST_DNS_SERVER */
-	WEIR_POD_TPROXY = 1 << 16, /* Istio's TPROXY rules instead of REDIRECT, inbound */
+	WEIR_POD_TPROXY = 1 << 16, /* Istio's TPROXY rules instead of REDIRECT, inbound; of a pod
+				      that is left alone: what bears their mark is the proxy's */
 	WEIR_POD_PROXY_UIDS = 1 << 17, /* WEIR_LIST_PROXY_UID: uids after the first */
 	WEIR_POD_PROXY_GIDS = 1 << 18, /* WEIR_LIST_PROXY_GID: gids after the first */
 	WEIR_POD_GROUPS_INCLUDE = 1 << 19, /* WEIR_LIST_GROUP_INCLUDE: only these are captured */

@@ -144,6 +144,10 @@ static const struct {
 	  POLICY_MESH_AUTO, WEIR_POD_PROXY_UID, 2102, 0, 0 },
 	{ POD(",'annotations':{" ISTIO_ANNOTATION ",'weir.io/capture':'off'}", "'containers':[" ISTIO_PROXY "]"),
 	  POLICY_MESH_AUTO, IDS | WEIR_POD_CAPTURE_OFF, 1337, 1337, 0 },
+	{ POD(",'labels':{'istio.io/dataplane-mode':'ambient'},'annotations':{'ambient.istio.io/redirection':'enabled'}",
+	      "'containers':[{'name':'app'}]"), POLICY_MESH_AUTO, WEIR_POD_TPROXY, 0, 0, 0 },
+	{ POD(",'labels':{'istio.io/dataplane-mode':'ambient'},'annotations':{'ambient.istio.io/redirection':'pending'}",
+	      "'containers':[{'name':'app'}]"), POLICY_MESH_AUTO, 0, 0, 0, 0 },
 	/* a gateway's connections are its own, and so are those of a sidecar that nothing leads to */
 	{ POD(STATUS, "'containers':[{'name':'istio-proxy','args':['proxy','router']}]"), POLICY_MESH_AUTO, 0, 0, 0, 0 },
 	{ POD("", "'containers':[" ISTIO_PROXY "]"), POLICY_MESH_AUTO, 0, 0, 0, 0 },
