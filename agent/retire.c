@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/apply.h"
@@ -65,6 +66,14 @@ static uint64_t fingerprint(const void *bytes, size_t n)
 	return hash;
 }
 
+static int64_t now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (int64_t)now.tv_sec;
+}
+
 /* What is known of a workload that has left; made when it is new. */
 static struct retiree *find_retiree(struct retire *r, uint32_t workload)
 {
@@ -72,7 +81,7 @@ static struct retiree *find_retiree(struct retire *r, uint32_t workload)
 		if (r->items[i].workload == workload)
 			return &r->items[i];
 	r->items = xrealloc(r->items, (r->n + 1) * sizeof(*r->items));
-	r->items[r->n] = (struct retiree){ .workload = workload };
+	r->items[r->n] = (struct retiree){ .workload = workload, .left_s = now_s() };
 	return &r->items[r->n++];
 }
 
@@ -248,7 +257,8 @@ static void judge(struct retire *r, const struct loader *l, const struct snapsho
 	}
 	one->open = f.open;
 	one->print = f.print;
-	if (f.open || one->seen < RETIRE_SCRAPES || !scrapers_have(&r->scrapers, one->since))
+	if (f.open || one->seen < RETIRE_SCRAPES || !scrapers_have(&r->scrapers, one->since) ||
+	    now_s() - one->left_s < RETIRE_HOLD_S)
 		return;
 	free_workload(l, s, workload);
 	retire_soon(r);

@@ -21,11 +21,15 @@
 #include "exporter/snapshot.h"
 
 #define RETIRE_SCRAPES 3
+/* Whoever scrapes often: the pod that replaces the last one takes a moment, and goes on counting.
+ */
+#define RETIRE_HOLD_S 5
 
 struct reconciler;
 
 struct retiree {
 	uint32_t workload;
+	int64_t left_s; /* CLOCK_BOOTTIME: of the first scrape that found it gone */
 	bool open; /* a connection had not ended in the last scrape */
 	uint64_t print; /* of its figures in the last scrape */
 	uint64_t since; /* number of the first scrape that had just these */
