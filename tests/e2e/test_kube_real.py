@@ -130,3 +130,19 @@ def test_real_large_list(lab, cluster):
     agent = start(lab, cluster, "--kubernetes.watch-timeout=20")
     all_watches(agent)
     assert metric(agent, "objects", "peer_pods") == 120
+
+
+def test_real_storage_is_restored(lab, cluster):
+    """From a backup: versions are older than those that the agent knows. What was made since is gone, what comes is seen."""
+    cluster.apply(clean(pod_of("old")))
+    agent = start(lab, cluster, "--kubernetes.watch-timeout=20")
+    all_watches(agent)
+    cluster.backup()
+    all_watches(agent)
+    cluster.apply(*(clean(pod_of(f"lost-{number}", ip=f"10.244.8.{number + 1}")) for number in range(20)))
+    wait_objects(agent, "peer_pods", 21)
+    cluster.restore()
+    wait_objects(agent, "peer_pods", 1, 90)
+    cluster.apply(clean(pod_of("new", ip="10.244.9.7")))
+    wait_objects(agent, "peer_pods", 2, 30)
+    all_watches(agent)

@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import time
 
@@ -36,10 +37,7 @@ class Kubernetes:
 
     def __enter__(self):
         try:
-            client, peer = f"http://127.0.0.1:{self.etcd_port}", f"http://127.0.0.1:{self.peer_port}"
-            self._spawn("etcd", "--data-dir", self.folder / "etcd", "--unsafe-no-fsync", "--listen-client-urls", client,
-                        "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-                        "--initial-cluster", f"default={peer}")
+            self._start_storage()
             self.start()
         except BaseException:
             self.__exit__()
@@ -56,6 +54,29 @@ class Kubernetes:
             self.processes[name] = subprocess.Popen([str(arg) for arg in (BIN / name, *argv)], stdin=subprocess.DEVNULL, stdout=log,
                                                     stderr=log)
 
+    def _start_storage(self):
+        client, peer = f"http://127.0.0.1:{self.etcd_port}", f"http://127.0.0.1:{self.peer_port}"
+        self._spawn("etcd", "--data-dir", self.folder / "etcd", "--unsafe-no-fsync", "--listen-client-urls", client,
+                    "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                    "--initial-cluster", f"default={peer}")
+
+    def backup(self):
+        """What the storage holds is kept; everything goes on."""
+        self.kill()
+        self._end("etcd")
+        shutil.copytree(self.folder / "etcd", self.folder / "backup")
+        self._start_storage()
+        self.start()
+
+    def restore(self):
+        """The storage holds what it held when backup() was called; versions go on from there."""
+        self.kill()
+        self._end("etcd")
+        shutil.rmtree(self.folder / "etcd")
+        shutil.copytree(self.folder / "backup", self.folder / "etcd")
+        self._start_storage()
+        self.start()
+
     def start(self):
         """The API server; again after kill()."""
         self._spawn("kube-apiserver", f"--etcd-servers=http://127.0.0.1:{self.etcd_port}", "--bind-address=127.0.0.1",
@@ -70,7 +91,10 @@ class Kubernetes:
 
     def kill(self):
         """Abrupt: a server that is asked to end waits for its watches."""
-        process = self.processes.pop("kube-apiserver")
+        self._end("kube-apiserver")
+
+    def _end(self, name):
+        process = self.processes.pop(name)
         process.kill()
         process.wait()
 
