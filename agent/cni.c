@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/netns.h"
 #include "base/unix.h"
 
 #define SOCKET_NAME "cni.sock"
@@ -218,6 +219,23 @@ static const struct managed *find_pod(const struct agent *agent, const struct sa
 	return NULL;
 }
 
+/* By its cookie: a pod that was found by its processes has another path for the same namespace. */
+static bool runs_in(const struct managed *m, const char *netns)
+{
+	_cleanup_close_ int fd = netns_open(netns);
+	uint64_t cookie = 0;
+
+	if (fd < 0) /* out of our sight */
+		return m->how == PLACE_PROCESS || !strcmp(m->netns, netns);
+	return netns_cookie(fd, &cookie) == 0 && cookie == m->cookie;
+}
+
+/* A pod whose newest policy is wrong has its last good one; one that is pending is waited for. */
+static bool is_to_be_in_force(const struct managed *m)
+{
+	return m->state == POLICY_CAPTURED || m->state == POLICY_FAILED;
+}
+
 /* Is what ADD put in force still there, in that very namespace? */
 static void do_check(struct call *call, json_t *request)
 {
@@ -225,22 +243,23 @@ static void do_check(struct call *call, json_t *request)
 	struct sandbox sandbox = { 0 };
 	const struct managed *m;
 	_cleanup_free_ char *msg = NULL;
-	bool good;
+	bool elsewhere;
 
 	if (read_sandbox(request, &sandbox)) {
 		refuse_request(call, "CHECK needs containerID, ifName, network, netns and pod");
 		return;
 	}
 	m = find_pod(agent, &sandbox);
-	good = !m || m->state == POLICY_NOT_CAPTURED || m->state == POLICY_MISSING_SIDECAR ||
-	       (m->state == POLICY_CAPTURED && reconciler_in_force(agent->reconciler, m) &&
-		!strcmp(m->netns, sandbox.netns));
-	if (good) {
+	elsewhere = m && is_to_be_in_force(m) && m->cookie && !runs_in(m, sandbox.netns);
+	if (!m || !is_to_be_in_force(m) ||
+	    (!elsewhere && reconciler_in_force(agent->reconciler, m))) {
 		answer(call, m ? state_json(m) : json_pack("{s:s}", "state", "unknown"));
 		return;
 	}
-	msg = xasprintf("weir does not capture pod %s/%s, which it should: %s", m->namespace,
-			m->name, m->reason);
+	msg = elsewhere ? xasprintf("weir captures pod %s/%s in another network namespace than %s",
+				    m->namespace, m->name, sandbox.netns)
+			: xasprintf("weir does not capture pod %s/%s, which it should: %s",
+				    m->namespace, m->name, m->reason);
 	answer(call, error_json(CODE_NOT_IN_FORCE, msg, "weir pods tells more"));
 }
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lab import cgroup
+from lab import cgroup, net
 from lab.cni import Cni, CniError, weir_cni
 from lab.command import run, wait_until
 from support import APP, BPFTOOL, assert_redirected, cookies_in, known, start_proxy, wait_state
@@ -115,6 +115,28 @@ def test_check_fails_when_the_capture_is_gone(lab, agent):
         return "weir does not capture pod default/web" in cni.call("check", pod, check=False).stderr
 
     wait_until(is_told, "CHECK to tell")
+
+
+def test_check_of_a_pod_that_no_add_has_told_of(lab, agent):
+    """It ran before weir was in the chain and was found by its processes: CRI-O runs CHECK on it all the same."""
+    pod, other = lab.pod("web", mesh="istio", network=False), lab.pod("other", network=False)
+    told(pod)
+    pod.popen(["sleep", "600"])
+    wait_state(lab, pod)
+    assert known(lab, pod)["found_by"] == "process"
+
+    def check(netns):
+        text = config(runDir=str(lab.run_dir))
+        return weir_cni("CHECK", text, {"CNI_NETNS": net.netns_path(netns),
+                                        "CNI_ARGS": f"K8S_POD_NAMESPACE={pod.namespace};K8S_POD_NAME={pod.name};K8S_POD_UID={pod.uid}"})
+
+    assert check(pod.netns) == (0, "")
+    status, error = check(other.netns)
+    assert status == 1 and error["code"] == 101 and "in another network namespace" in error["msg"]
+    pod.annotations["traffic.sidecar.istio.io/excludeOutboundPorts"] = "eighty"  # the last good policy stays in force, and so does the pod
+    told(pod)
+    wait_state(lab, pod, "failed")
+    assert check(pod.netns) == (0, "")
 
 
 def test_a_pod_that_comes_late_is_waited_for(lab, agent):
