@@ -16,8 +16,7 @@ static void on_changed(void *ctx, const struct kube_watch *w)
 {
 	struct kube *k = ctx;
 
-	(void)w;
-	k->options.changed(k->options.ctx);
+	k->options.changed(k->options.ctx, w - k->watches >= KUBE_ENDPOINT_SLICES);
 }
 
 static void on_broken(void *ctx, const struct kube_watch *w, const json_t *object, const char *text)
@@ -36,7 +35,7 @@ static void on_grace(void *ctx, uint32_t events)
 
 	(void)events;
 	k->grace_over = true;
-	k->options.changed(k->options.ctx);
+	k->options.changed(k->options.ctx, false);
 }
 
 static int start_watches(struct kube *k, struct loop *loop, struct source *source)

@@ -15,7 +15,8 @@ struct kube_options {
 	const char *node_name;
 	bool all_peers; /* pods of other nodes too, for their names */
 	int64_t watch_ms;
-	void (*changed)(void *ctx); /* called from the loop */
+	/* Called from the loop. peers: it concerns names of what is elsewhere, and no pod here. */
+	void (*changed)(void *ctx, bool peers);
 	void *ctx;
 };
 

@@ -9,7 +9,7 @@ enum kube_resource_id {
 	KUBE_PODS_HERE, /* first: these are captured */
 	KUBE_NAMESPACES,
 	KUBE_SERVICES,
-	KUBE_ENDPOINT_SLICES,
+	KUBE_ENDPOINT_SLICES, /* from here on: no pod's policy depends on them */
 	KUBE_NODES, /* from here on: may be left out (--peers=node) */
 	KUBE_PODS_ELSEWHERE,
 	KUBE_RESOURCES

@@ -19,6 +19,8 @@
 
 #define DEBOUNCE_MS 20 /* a burst of file changes is one run */
 #define MAX_REST_MS 1000
+#define REST	    4
+#define REST_PEERS  20 /* a cluster never rests, and the names of what is elsewhere can wait */
 #define SETTLE_MS   1000 /* as many CNI calls as that brings */
 /*
  * All that a run depends on is told: files, cgroups, the API, CNI, pods' addresses and the ends of
@@ -186,13 +188,19 @@ static void on_reconcile(void *ctx, uint32_t events)
 	run_reconcile(ctx);
 }
 
-void agent_changed(struct agent *agent)
+/* So many times as long as the last run took there is none: the rest of the time is others'. */
+static void reconcile_after_rest(struct agent *agent, int times)
 {
-	int64_t rest_ms = agent->reconcile_took_ms * 4; /* leave most of the time to others */
+	int64_t rest_ms = agent->reconcile_took_ms * times;
 
 	if (rest_ms > MAX_REST_MS)
 		rest_ms = MAX_REST_MS;
 	reconcile_within(agent, rest_ms > DEBOUNCE_MS ? rest_ms : DEBOUNCE_MS);
+}
+
+void agent_changed(struct agent *agent)
+{
+	reconcile_after_rest(agent, REST);
 }
 
 void agent_settle(struct agent *agent)
@@ -299,12 +307,13 @@ static void lookup_pod(struct agent *agent, const char *namespace, const char *n
 }
 
 /* A pod that CNI ADD waits for does not wait for a run over all pods. */
-static void on_kube_changed(void *ctx)
+static void on_kube_changed(void *ctx, bool peers)
 {
 	struct agent *agent = ctx;
 
-	cni_known(agent->cni);
-	agent_changed(agent);
+	if (!peers)
+		cni_known(agent->cni);
+	reconcile_after_rest(agent, peers && agent->ready ? REST_PEERS : REST);
 }
 
 /* The API is asked when it is named, or when we run in a cluster and no files are named instead. */

@@ -105,6 +105,13 @@ static const struct service *find_service(const struct source *s, const char *na
 	return NULL;
 }
 
+/* For all pods that are looked at now: there may be thousands of Services. */
+static void find_services(struct reconciler *r)
+{
+	r->options.api_server = find_service(r->source, "default", "kubernetes");
+	r->options.cluster_dns = find_service(r->source, "kube-system", "kube-dns");
+}
+
 /* Takes what is new of the object into m. */
 static void refresh(struct reconciler *r, struct managed *m, const struct pod *pod,
 		    const struct source_file *file, struct place *place)
@@ -118,8 +125,6 @@ static void refresh(struct reconciler *r, struct managed *m, const struct pod *p
 		options.namespace_annotations = &namespace->annotations;
 		options.namespace_labels = &namespace->labels;
 	}
-	options.api_server = find_service(r->source, "default", "kubernetes");
-	options.cluster_dns = find_service(r->source, "kube-system", "kube-dns");
 	policy_compile(pod, &options, &m->policy);
 	if (policy_generation(m->policy) != before)
 		m->retry_ms = 0;
@@ -343,6 +348,7 @@ static void scan(struct reconciler *r)
 	}
 	if (r->places->discovery)
 		discovery_scan(r->places->discovery);
+	find_services(r);
 	for (struct managed *m = r->pods; m; m = m->next)
 		m->present = false;
 	for (const struct source_file *f = r->source->files; f; f = f->next)
@@ -483,8 +489,10 @@ int reconcile_sandbox(struct reconciler *r, const struct sandbox *sandbox,
 {
 	const struct source_file *file;
 	const struct pod *pod = pod_of_sandbox(r->source, sandbox, &file);
-	struct managed *m = pod ? take_in(r, pod, file) : NULL;
+	struct managed *m;
 
+	find_services(r);
+	m = pod ? take_in(r, pod, file) : NULL;
 	if (!m)
 		return -ENOENT;
 	reconcile_alone(r, m);

@@ -22,7 +22,7 @@ struct reconciler {
 	struct identity *identity;
 	struct source *source;
 	const struct places *places;
-	struct policy_options options;
+	struct policy_options options; /* its Services are those of the run that is under way */
 	struct traits_options traits;
 	uint64_t own_cookie;
 	struct managed *pods;
