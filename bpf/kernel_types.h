@@ -134,6 +134,7 @@ struct sock {
 	socket_lock_t sk_lock;
 	struct sock_cgroup_data sk_cgrp_data;
 	struct socket *sk_socket;
+	__u32 sk_mark;
 	int sk_err;
 	int sk_err_soft;
 };

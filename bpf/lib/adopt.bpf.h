@@ -54,6 +54,22 @@ static __always_inline int adopt_is_machines(struct tcp_sock *tp, const struct w
 }
 
 /*
+ * The proxy's? Of a socket that no process holds any more nobody can tell. What a proxy accepts
+ * that others than weir lead to counts like what an application accepts (choose_accepted_flow()).
+ */
+static __always_inline int adopt_is_proxys(struct tcp_sock *tp, const struct weir_pod *pod,
+					   __u64 cookie, int dialled)
+{
+	struct owner owner = owner_of(tp);
+
+	if (pod->mode != WEIR_MODE_OBSERVE)
+		return pod_is_proxy(pod, cookie, &owner);
+	return dialled && (pod_is_proxy(pod, cookie, &owner) ||
+			   ((pod->flags & WEIR_POD_TPROXY) &&
+			    tp->inet_conn.icsk_inet.sk.sk_mark == TPROXY_MARK));
+}
+
+/*
  * Chooses the flow; 0 when the connection counts in none (maps/leg.h). flags: who dialled.
  */
 static __always_inline int adopt_flow(struct weir_flow_key *flow, struct tcp_sock *tp,
@@ -61,14 +77,13 @@ static __always_inline int adopt_flow(struct weir_flow_key *flow, struct tcp_soc
 				      const struct weir_endpoint *local,
 				      const struct weir_endpoint *remote)
 {
-	struct owner owner =
-		owner_of(tp); /* of one that no process holds any more nobody can tell */
 	int dialled = !!(flags & WEIR_CONN_ACTIVE), machine = !!(flags & WEIR_CONN_MACHINE);
 	const struct weir_endpoint *peer = machine ? local : remote;
 	int within = weir_addr_is_loopback(&remote->addr) || weir_addr_is_loopback(&local->addr) ||
 		     pod_has_addr(cookie, &peer->addr);
-	struct weir_leg leg = weir_leg_found(dialled, machine, within,
-					     pod_is_proxy(pod, cookie, &owner), weir_pod_local);
+	struct weir_leg leg =
+		weir_leg_found(dialled, machine, within, adopt_is_proxys(tp, pod, cookie, dialled),
+			       weir_pod_local);
 
 	if (!leg.counted)
 		return 0;

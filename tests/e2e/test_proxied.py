@@ -67,6 +67,30 @@ def test_each_hop_once(node, proxy, family, kind):
     assert leg(now, client, "inbound", "application") == leg(now, server, "outbound", "network") == (0, 0, 0, 0)
 
 
+def test_connections_older_than_weir():
+    """Of a pod that others redirect: the proxy's onward leg, found, is its own; from then on each byte counts once."""
+    with Lab("proxied-older") as lab:
+        client, server = (ENVOY.values[0].pod(lab, "iptables") for _ in "cs")
+        for pod in (client, server):
+            ENVOY.values[0](pod)
+        with Shell(client, uid=APP) as near, Shell(server, uid=APP) as far:
+            far("l = tcp(); l.bind(('', 9000)); l.listen()")
+            near(f"s = tcp(); s.connect(('{server.ip}', 9000)); s.sendall(bytes(1000))")
+            far("c = l.accept()[0]; c.recv(1000, MSG_WAITALL)")
+            lab.agent()
+            for pod in (client, server):
+                wait_state(lab, pod.write(), "not_captured")
+            near(f"s.sendall(bytes({THERE}))")
+            far(f"c.recv({THERE}, MSG_WAITALL); c.sendall(bytes({BACK})); c.close(); l.close()")
+            near(f"s.recv({BACK}, MSG_WAITALL); s.close()")
+        wait_until(lambda: flow(lab, client, "outbound")["closed"] == flow(lab, server, "inbound")["closed"] == 1, "the connection to end")
+        wait_until(lambda: leg(metrics(lab), client, "outbound", "network")[3] == 1, "the leg to end")
+        assert flow(lab, client, "outbound") == wanted(THERE, BACK)
+        assert leg(metrics(lab), client, "outbound", "network") == (THERE, BACK, 1, 1)
+        assert flow(lab, server, "inbound") == flow(lab, server, "inbound", via="direct") == wanted(BACK, THERE)
+        assert flow(lab, client, "inbound") == flow(lab, server, "outbound") == NOTHING
+
+
 ZTUNNEL = """
 import select, socket, sys, threading
 MARK, TRANSPARENT = 1337, 19
