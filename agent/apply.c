@@ -295,12 +295,26 @@ void apply_unreserve(const struct loader *l, uint32_t workload)
 		unreserve(loader_map(l, flow_tables[t].map), flow_tables[t].value_size, workload);
 }
 
+/* One more row, of nobody's, is tried. */
+static bool has_no_place(int fd, const void *key)
+{
+	static const __u64 zero;
+	int err = bpf_map_update_elem(fd, key, &zero, BPF_NOEXIST);
+
+	if (!err)
+		bpf_map_delete_elem(fd, key);
+	return err == -E2BIG;
+}
+
 bool apply_is_full(const struct loader *l)
 {
-	bool full = reserve_overflow(l, WEIR_ID_NONE) < 0; /* nobody's */
+	static const struct weir_verdict_key verdict = { .workload = WEIR_ID_NONE };
+	static const struct weir_flow_port port = { .workload = WEIR_ID_NONE };
+	bool full = reserve_overflow(l, WEIR_ID_NONE) < 0;
 
 	apply_unreserve(l, WEIR_ID_NONE);
-	return full;
+	return full || has_no_place(loader_map(l, "weir_verdicts"), &verdict) ||
+	       has_no_place(loader_map(l, "weir_flow_ports"), &port);
 }
 
 static int write_names(const struct loader *l, const struct placement *p)

@@ -45,7 +45,7 @@ int apply_removal(struct loader *loader, uint64_t cookie);
 /* Removes lists that belong to no pod or to a superseded policy, and marks of pods that are gone.
  * Changes or -errno. */
 int apply_prune(const struct loader *loader);
-/* Is there no room for the places of one more workload? */
+/* Is there no room for the figures of one more workload? */
 bool apply_is_full(const struct loader *loader);
 /* Frees the places that a workload had for what does not fit, as far as nothing is in them. */
 void apply_unreserve(const struct loader *loader, uint32_t workload);

@@ -34,15 +34,21 @@ def fill(lab):
 
 
 @pytest.fixture
-def lab(monkeypatch, tmp_path):
+def empty(monkeypatch, tmp_path):
+    """A node whose agent has small tables and a clock that can be put forward."""
     monkeypatch.setenv("LATER", str(tmp_path / "later"))
     monkeypatch.setenv("LD_PRELOAD", str(BUILD / "tests" / "later.so"))
     with Lab("room") as node:
-        node.agent("--metrics.max-flows=1")
+        node.agent("--metrics.max-flows=1", "--map-size=weir_verdicts=16")
         monkeypatch.delenv("LD_PRELOAD")
         node.later = tmp_path / "later"
-        fill(node)
         yield node
+
+
+@pytest.fixture
+def lab(empty):
+    fill(empty)
+    return empty
 
 
 def test_kept_for_those_who_may_scrape(lab):
@@ -65,3 +71,14 @@ def test_freed_where_nobody_scrapes(lab):
     assert client.connect(f"{server.ip}:8080")["ok"]
     assert settled(lab, client, "outbound", 1)["opened"] == settled(lab, server, "inbound", 1)["opened"] == 1
     assert total(metrics(lab), "weir_tcp_connections_opened_total", peer_workload="other", workload="unknown") == 0
+
+
+def test_verdicts_need_room_as_well(empty):
+    """They lie in a table of their own, which may be full before that of the flows."""
+    for workload in DEPARTED[:16]:
+        key = struct.pack("=4I", workload, 0, 0, 0).hex(" ").split()
+        run(BPFTOOL, "map", "update", "pinned", empty.bpf_dir / "weir_verdicts", "key", "hex", *key, "value", "hex", *["01"] * 8)
+    assert len(entries(empty, "weir_verdicts")) == 16
+    empty.later.touch()
+    pod_of(empty, "new", mesh="istio")
+    wait_until(lambda: not entries(empty, "weir_verdicts"), "verdicts of departed workloads to be freed")
