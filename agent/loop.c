@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 /* A watch outlives the events of the round in which it is removed: those may still point to it. */
 struct watch {
@@ -148,8 +149,5 @@ void loop_stop(struct loop *loop)
 
 int64_t loop_now_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return clock_ms();
 }

@@ -6,23 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/unix.h"
 #include "cli/cni_away.h"
 
 #define SOCKET_NAME "cni.sock"
 #define ANSWER_MAX  (1u << 20)
-
-static long long now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-}
 
 static json_t *string_or_empty(const char *text)
 {
@@ -56,7 +48,7 @@ static char *request_text(const struct cni_request *r, int timeout_ms)
 /* Until the socket takes or has something; -ETIMEDOUT. */
 static int wait_for(int fd, short events, long long deadline)
 {
-	long long left = deadline - now_ms();
+	long long left = deadline - clock_ms();
 	struct pollfd p = { .fd = fd, .events = events };
 	int n = poll(&p, 1, left > 0 ? (int)left : 0);
 
@@ -108,7 +100,7 @@ static int read_all(int fd, struct buf *answer, long long deadline)
 
 int cni_ask(const struct cni_request *r, int timeout_ms, json_t **ret)
 {
-	long long deadline = now_ms() + timeout_ms;
+	long long deadline = clock_ms() + timeout_ms;
 	_cleanup_free_ char *text = request_text(r, timeout_ms);
 	_cleanup_free_ char *line = xasprintf("%s\n", text);
 	_cleanup_close_ int fd = unix_connect(r->run_dir, SOCKET_NAME);

@@ -6,24 +6,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/unix.h"
 
 #define SOCKET_NAME "weir.sock"
 #define TIMEOUT_MS  10000 /* an agent that takes in hundreds of pods answers after that */
 #define ATTEMPTS    3
 #define ANSWER_MAX  (64u << 20)
-
-static long long now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-}
 
 static int send_line(int fd, const char *question)
 {
@@ -39,7 +31,7 @@ static int send_line(int fd, const char *question)
 static int wait_for(int fd, long long deadline)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	long long left = deadline - now_ms();
+	long long left = deadline - clock_ms();
 	int r = poll(&p, 1, left > 0 ? (int)left : 0);
 
 	if (r < 0)
@@ -49,7 +41,7 @@ static int wait_for(int fd, long long deadline)
 
 static int read_all(int fd, struct buf *answer)
 {
-	long long deadline = now_ms() + TIMEOUT_MS;
+	long long deadline = clock_ms() + TIMEOUT_MS;
 	char chunk[16384];
 
 	for (;;) {

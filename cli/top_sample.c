@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/inet.h"
 #include "cli/flows.h"
 
@@ -31,14 +32,6 @@ struct top_past {
 	size_t n_pods;
 	bool primed; /* there was a sample: what is new since has begun since */
 };
-
-static double seconds_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 void top_sample_free(struct top_sample *s)
 {
@@ -370,7 +363,7 @@ void top_close(struct top *t)
 
 int top_read(struct top *t, char **ret_error)
 {
-	struct top_sample now = { .time = seconds_now() };
+	struct top_sample now = { .time = clock_seconds() };
 	int r = conn_list_read(&t->conns, &(struct conn_filter){ .tcp = true, .udp = true },
 			       ret_error);
 

@@ -13,9 +13,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/utf8.h"
 #include "cli/top.h"
 
@@ -39,14 +39,6 @@ struct screen {
 	bool done;
 	int signal; /* that ended it */
 };
-
-static double now_seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 static void print_help(const struct screen *s)
 {
@@ -111,7 +103,7 @@ static void read_now(struct screen *s)
 	s->error[0] = '\0';
 	if (top_read(s->top, &error) < 0)
 		snprintf(s->error, sizeof(s->error), "%s", error);
-	s->due = now_seconds() + s->delay;
+	s->due = clock_seconds() + s->delay;
 }
 
 static void read_signal(struct screen *s)
@@ -134,7 +126,7 @@ static void read_signal(struct screen *s)
 static int next_key(struct screen *s)
 {
 	struct pollfd fds[] = { { STDIN_FILENO, POLLIN, 0 }, { s->signal_fd, POLLIN, 0 } };
-	double left = s->due - now_seconds();
+	double left = s->due - clock_seconds();
 	int key = getch();
 
 	if (key != ERR)
@@ -161,7 +153,7 @@ static bool ask(struct screen *s, const char *question, char *answer, size_t roo
 		mvprintw(LINES - 1, 0, "%s%s", question, answer);
 		clrtoeol();
 		refresh();
-		s->due = now_seconds() + 3600;
+		s->due = clock_seconds() + 3600;
 		key = next_key(s);
 		if (key == ESCAPE || key == '\n' || key == '\r' || key == KEY_ENTER)
 			break;
@@ -197,7 +189,7 @@ static void ask_delay(struct screen *s)
 		return;
 	}
 	s->delay = delay;
-	s->due = now_seconds() + delay;
+	s->due = clock_seconds() + delay;
 }
 
 /* Another view begins anew; its rates come a moment later. */
@@ -207,7 +199,7 @@ static void set_view(struct screen *s, int view)
 	top_sample_free(&s->top->sample);
 	s->skip = 0;
 	read_now(s);
-	s->due = now_seconds() + (s->delay < 1 ? s->delay : 1);
+	s->due = clock_seconds() + (s->delay < 1 ? s->delay : 1);
 }
 
 static void move_sort(struct screen *s, int by)
@@ -302,7 +294,7 @@ static void obey(struct screen *s, int key)
 static void refresh_rows(struct screen *s)
 {
 	if (s->paused) {
-		s->due = now_seconds() + s->delay;
+		s->due = clock_seconds() + s->delay;
 		return;
 	}
 	read_now(s);
@@ -313,7 +305,7 @@ static void refresh_rows(struct screen *s)
 static void loop(struct screen *s)
 {
 	read_now(s);
-	s->due = now_seconds() + (s->delay < 1 ? s->delay : 1);
+	s->due = clock_seconds() + (s->delay < 1 ? s->delay : 1);
 	while (!s->done) {
 		int key;
 
@@ -321,7 +313,7 @@ static void loop(struct screen *s)
 		key = next_key(s);
 		if (key != ERR) {
 			obey(s, key);
-		} else if (!s->done && now_seconds() >= s->due) {
+		} else if (!s->done && clock_seconds() >= s->due) {
 			refresh_rows(s);
 		}
 	}

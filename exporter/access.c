@@ -5,10 +5,10 @@
 #include <gnutls/crypto.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #define DIGEST 32 /* SHA-256 */
@@ -36,14 +36,6 @@ struct access {
 	int64_t then_ms;
 	int64_t retry_ms; /* when files that were wrong are looked at again */
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* What the file says now; on failure nothing has changed. */
 static int load(struct access *a, char **ret_error)
@@ -113,7 +105,7 @@ void access_refresh(struct access *a)
 {
 	_cleanup_free_ char *error = NULL;
 
-	if (!a->file || now_ms() < a->retry_ms || !web_config_changed(&a->config))
+	if (!a->file || clock_ms() < a->retry_ms || !web_config_changed(&a->config))
 		return;
 	if (reload(a, &error) == 0) {
 		log_info("the web configuration was read again", "file", a->file, NULL);
@@ -121,7 +113,7 @@ void access_refresh(struct access *a)
 	}
 	log_error("the web configuration is wrong; what it said before stays", "file", a->file,
 		  "error", error, NULL);
-	a->retry_ms = now_ms() + RETRY_MS;
+	a->retry_ms = clock_ms() + RETRY_MS;
 }
 
 const struct web_config *access_config(const struct access *a)
@@ -169,7 +161,7 @@ static bool is_hash_of(struct access *a, const char *password, const char *hash)
 
 static bool has_time(struct access *a)
 {
-	int64_t now = now_ms();
+	int64_t now = clock_ms();
 
 	a->left_ms += (now - a->then_ms) / SHARE;
 	a->then_ms = now;
@@ -195,7 +187,7 @@ enum access_verdict access_check(struct access *a, const char *name, const char 
 		return ACCESS_BUSY;
 	hash = hash_of(a, name);
 	right = is_hash_of(a, password, hash ?: NOBODY) && hash;
-	a->left_ms -= now_ms() - a->then_ms;
+	a->left_ms -= clock_ms() - a->then_ms;
 	if (!right)
 		return ACCESS_DENIED;
 	memcpy(a->known[a->n_known++ % KNOWN], what, DIGEST);

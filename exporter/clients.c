@@ -3,19 +3,11 @@
 
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 
 #define SPARE 16 /* connections beyond the limit, until those that were cut are gone */
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 void clients_init(struct clients *c, unsigned int limit, unsigned int timeout_s)
 {
@@ -29,7 +21,7 @@ unsigned int clients_room(const struct clients *c)
 
 static void append(struct clients *c, struct client *client)
 {
-	client->since = now_ms();
+	client->since = clock_ms();
 	client->next = NULL;
 	client->prev = c->last;
 	*(c->last ? &c->last->next : &c->first) = client;
@@ -88,7 +80,7 @@ void clients_remove(struct clients *c, struct client *client)
 
 void clients_cut_late(struct clients *c)
 {
-	int64_t late = now_ms() - c->timeout;
+	int64_t late = clock_ms() - c->timeout;
 
 	for (struct client *client = c->first; client && client->since < late;
 	     client = client->next)

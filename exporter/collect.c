@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "exporter/mapread.h"
 #include "exporter/process.h"
 
@@ -23,14 +23,6 @@ _Static_assert(sizeof(struct snapshot_verdict) ==
 	       "padding between key and value");
 
 #define _cleanup_snapshot_ _cleanup_(snapshot_free)
-
-static double seconds_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 /* Places for what does not fit are kept for every workload; as long as nothing is in them, nobody
  * asks. */
@@ -285,7 +277,7 @@ static void ask_agent(const struct exporter_source *source, struct snapshot *s)
 int exporter_collect(const struct exporter_source *source, struct snapshot *ret_snapshot)
 {
 	_cleanup_snapshot_ struct snapshot s = { 0 };
-	double start = seconds_now();
+	double start = clock_seconds();
 	int err;
 
 	if (source->fold)
@@ -298,7 +290,7 @@ int exporter_collect(const struct exporter_source *source, struct snapshot *ret_
 	err = process_read(&s.process);
 	if (err)
 		return err;
-	s.scrape_duration = seconds_now() - start;
+	s.scrape_duration = clock_seconds() - start;
 	*ret_snapshot = s;
 	s = (struct snapshot){ 0 };
 	return 0;

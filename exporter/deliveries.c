@@ -11,19 +11,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 enum fate { UNDER_WAY, ARRIVED, LOST };
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static int client_of(int fd, uint8_t ret[16])
 {
@@ -63,7 +55,7 @@ static void forget(struct deliveries *d, size_t i)
 
 void deliveries_add(struct deliveries *d, int fd, uint64_t number)
 {
-	struct delivery new = { .fd = -1, .number = number, .since = now_ms() };
+	struct delivery new = { .fd = -1, .number = number, .since = clock_ms() };
 	struct tcp_info info;
 
 	if (client_of(fd, new.client) < 0 || read_info(fd, &info) < 0)
@@ -102,7 +94,7 @@ static enum fate fate_of(const struct delivery *delivery, int64_t now)
 
 void deliveries_settle(struct deliveries *d, deliveries_fn arrived, void *ctx)
 {
-	int64_t now = now_ms();
+	int64_t now = clock_ms();
 	size_t i = 0;
 
 	while (i < d->n) {

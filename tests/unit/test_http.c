@@ -4,6 +4,7 @@
 
 #include <zlib.h>
 
+#include "base/clock.h"
 #include "exporter/negotiate.h"
 
 #define PROMETHEUS                                                               \
@@ -167,7 +168,7 @@ static void test_concurrent_scrapers(void **state)
 /* A client that drips keeps being active, and is cut all the same. */
 static void test_slow_client_is_cut(void **state)
 {
-	double begin = seconds();
+	double begin = clock_seconds();
 	struct buf got = { 0 };
 	struct server s = { 0 };
 	_cleanup_close_ int fd = -1;
@@ -177,11 +178,11 @@ static void test_slow_client_is_cut(void **state)
 	fd = dial(&s);
 	say(fd, "GET /metrics HTTP/1.1\r\nX: ");
 	while (hear(fd, &got)) {
-		assert_true(seconds() < begin + 5);
+		assert_true(clock_seconds() < begin + 5);
 		send(fd, "x", 1, MSG_NOSIGNAL);
 		turn(&s, fd);
 	}
-	assert_true(seconds() >
+	assert_true(clock_seconds() >
 		    begin + 0.4); /* newer libmicrohttpd counts whole ticks of its own clock */
 	assert_int_equal(s.fake.scrapes, 0);
 	buf_free(&got);
@@ -192,7 +193,7 @@ static void test_slow_client_is_cut(void **state)
 static void test_slow_reader_is_cut(void **state)
 {
 	struct server s = { .fake.lines = 1000000 };
-	double begin = seconds();
+	double begin = clock_seconds();
 	_cleanup_close_ int fd = -1;
 	char drop[16];
 	ssize_t n;
@@ -202,12 +203,12 @@ static void test_slow_reader_is_cut(void **state)
 	fd = dial(&s);
 	say(fd, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
 	do {
-		assert_true(seconds() < begin + 5);
+		assert_true(clock_seconds() < begin + 5);
 		turn(&s, -1);
 		n = recv(fd, drop, sizeof(drop), MSG_DONTWAIT);
 	} while (http_timeout_ms(s.http) != -1);
 	assert_true(n == sizeof(drop));
-	assert_true(seconds() >
+	assert_true(clock_seconds() >
 		    begin + 0.4); /* newer libmicrohttpd counts whole ticks of its own clock */
 	stop(&s);
 }

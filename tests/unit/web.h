@@ -16,9 +16,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "exporter/http.h"
 
 /* What the agent would be. */
@@ -133,14 +133,6 @@ static inline void say(int fd, const char *text)
 	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
 }
 
-static inline double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
 /* Reads what there is; false once the server has closed. */
 static inline bool hear(int fd, struct buf *got)
 {
@@ -166,11 +158,11 @@ static inline bool heard_all(const struct buf *got, bool head)
 /* The answer to one request on a connection that is open, head and body; owned by the caller. */
 static inline struct buf answer(struct server *s, int fd, bool head)
 {
-	double limit = seconds() + 10;
+	double limit = clock_seconds() + 10;
 	struct buf got = { 0 };
 
 	while (hear(fd, &got) && !heard_all(&got, head)) {
-		assert_true(seconds() < limit);
+		assert_true(clock_seconds() < limit);
 		turn(s, fd);
 	}
 	return got;
