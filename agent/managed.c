@@ -12,8 +12,9 @@
 
 static void managed_clear(struct managed *m)
 {
-	char **strings[] = { &m->namespace,	&m->name,  &m->uid,    &m->node, &m->workload,
-			     &m->workload_kind, &m->netns, &m->cgroup, &m->file, &m->ips };
+	char **strings[] = { &m->namespace, &m->name,	       &m->uid,	  &m->told_uid, &m->node,
+			     &m->workload,  &m->workload_kind, &m->netns, &m->cgroup,	&m->file,
+			     &m->ips };
 
 	for (size_t i = 0; i < ARRAY_SIZE(strings); i++) {
 		free(*strings[i]);
@@ -62,6 +63,8 @@ void managed_take(struct managed *m, const struct pod *pod, const struct source_
 	m->namespace = xstrdup(pod->namespace);
 	m->name = xstrdup(pod->name);
 	m->uid = xstrdup(pod->uid);
+	/* of a static pod the kubelet tells under its manifest's hash, and kubectl looks there */
+	m->told_uid = xstrdup(pod_annotation(pod, "kubernetes.io/config.mirror") ?: pod->uid);
 	m->node = xstrdup(pod->node_name ?: "");
 	pod_workload(pod, &m->workload, &m->workload_kind);
 	pod_traits(pod, m->workload, &m->traits);

@@ -13,6 +13,7 @@
 struct managed {
 	struct managed *next;
 	char *namespace, *name, *uid, *node;
+	char *told_uid; /* what Events about it bear */
 	char *workload, *workload_kind;
 	struct weir_traits traits; /* of its newest object */
 	char *netns, *cgroup; /* as struct place has them */

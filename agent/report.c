@@ -23,7 +23,7 @@ static void tell(struct kube *kube, const struct managed *m, const struct kind *
 {
 	struct kube_fact fact = { .namespace = m->namespace,
 				  .name = m->name,
-				  .uid = m->uid,
+				  .uid = m->told_uid,
 				  .warning = kind->warning,
 				  .action = kind->action,
 				  .reason = kind->reason,

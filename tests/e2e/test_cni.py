@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """weir-cni, driven as a container runtime drives it, and by hand where a runtime would not go."""
 
+import concurrent.futures
 import json
 import os
 import signal
@@ -185,6 +186,47 @@ def test_the_sandboxes_outlive_the_agent(lab, agent):
     lab.agent()
     assert known(lab, pod)["state"] == "captured"
     assert known(lab, pod)["netns_cookie"] == cookie
+
+
+def by_hand(lab, command, pod, ifname="eth0", container=None, netns=None, **settings):
+    """The plugin as multus runs it: no cnitool, which knows of one attachment a namespace."""
+    text = config(runDir=str(lab.run_dir), stateDir=str(lab.state_dir), **settings)
+    return weir_cni(command, text, {"CNI_CONTAINERID": container or pod.uid, "CNI_IFNAME": ifname, "CNI_NETNS": net.netns_path(netns or pod.netns),
+                                    "CNI_ARGS": f"K8S_POD_NAMESPACE={pod.namespace};K8S_POD_NAME={pod.name};K8S_POD_UID={pod.uid}"})[0]
+
+
+def test_a_second_interface_comes_and_goes(lab, agent):
+    """Of another network, in the same pod (multus): what the first one has brought stays."""
+    pod = lab.pod("web", mesh="istio", network=False)
+    told(pod)
+    assert by_hand(lab, "ADD", pod) == 0 == by_hand(lab, "ADD", pod, "net1", name="macvlan")
+    assert len(sandboxes(lab)) == 2
+    assert by_hand(lab, "GC", pod, version="1.1.0", name="other", **{"cni.dev/valid-attachments": []}) == 0
+    assert by_hand(lab, "DEL", pod, "net1", name="macvlan") == 0
+    assert sandboxes(lab) == [f"{pod.uid}:eth0.json"]
+    assert by_hand(lab, "CHECK", pod) == 0 and (known(lab, pod)["state"], known(lab, pod)["found_by"]) == ("captured", "cni")
+
+
+def test_a_sandbox_that_is_made_anew(lab, agent):
+    """The same pod in another network namespace; the former sandbox's DEL comes afterwards."""
+    pod, place = lab.pod("web", mesh="istio", network=False), lab.pod("place", network=False)
+    told(pod)
+    assert by_hand(lab, "ADD", pod) == 0
+    former = known(lab, pod)["netns_cookie"]
+    assert by_hand(lab, "ADD", pod, container="anew", netns=place.netns) == 0
+    assert by_hand(lab, "DEL", pod) == 0
+    wait_until(lambda: former not in cookies_in(lab, "weir_pods"), "the former namespace to be let go")
+    assert known(lab, pod)["state"] == "captured" and known(lab, pod)["netns"] == net.netns_path(place.netns)
+    assert by_hand(lab, "CHECK", pod, container="anew", netns=place.netns) == 0 != by_hand(lab, "CHECK", pod)
+
+
+def test_fifty_at_once(lab, agent):
+    pods = [lab.pod(f"web-{number}", mesh="istio", network=False) for number in range(50)]
+    for pod in pods:
+        told(pod)
+    with concurrent.futures.ThreadPoolExecutor(len(pods)) as pool:
+        assert set(pool.map(lambda pod: by_hand(lab, "ADD", pod), pods)) == {0}
+    assert {known(lab, pod)["state"] for pod in pods} == {"captured"}
 
 
 def test_another_pod_of_the_same_name_is_another_one(lab, agent):

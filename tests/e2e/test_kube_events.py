@@ -152,6 +152,17 @@ def test_annotation_error(lab, api):
     assert len(events_of(api, "web")) == 1 and len(api.requests("create")) == 2
 
 
+def test_event_of_a_static_pod(lab, api):
+    """Under its manifest's hash, as the kubelet's own: kubectl describe looks for those."""
+    pod, hash_ = wrong_pod(lab, "static"), "0123456789abcdef0123456789abcdef"
+    pod.annotations.update({"kubernetes.io/config.hash": hash_, "kubernetes.io/config.mirror": hash_})
+    api.put(pod.object())
+    start(lab, api)
+    add(lab, pod)
+    wait_until(lambda: events_of(api, "static"), "the Event")
+    assert events_of(api, "static")[0]["regarding"]["uid"] == hash_
+
+
 def test_missing_sidecar(lab, api):
     """CNI's answer, the log, the Event, `weir pods` and the metrics tell the same, and of no other pod."""
     api.put({**NAMESPACE, "metadata": {"name": "default", "labels": {"istio-injection": "enabled"}}})
