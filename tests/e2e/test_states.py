@@ -251,9 +251,10 @@ def test_as_tcp_info_has_it(node, family):
         near("s.sendall(b'x' * 5000000); t = threading.Thread(target=drain, args=(s, 3000000)); t.start()")
         far("t.join(); c.sendall(b'y' * 3000000)")
         near("t.join()")
-        for pod, shell, name in ((pair.client, near, "s"), (pair.server, far, "c")):
+        for shell, name in ((near, "s"), (far, "c")):
             wait_until(lambda shell=shell, name=name: shell(f"info({name}, {UNACKED})") == [0], "all to be acknowledged")
-            rtt_us, again = shell(f"info({name}, {ROUND_TRIP_US}, {TOTAL_RETRANS})")
+        told = [(pod, shell(f"info({name}, {ROUND_TRIP_US}, {TOTAL_RETRANS})")) for pod, shell, name in ((pair.client, near, "s"), (pair.server, far, "c"))]
+        for pod, (rtt_us, again) in told:
             count, total_s, _ = histogram(node, RTT, pod)
             assert (count, round(total_s * 1e6)) == (1, rtt_us)
             assert total(metrics(node), "weir_tcp_retransmitted_segments_total", workload=pod.name) == again > 0
