@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #define _cleanup_(fn) __attribute__((cleanup(fn)))
+/* Held only to be given up; clang warns of what is never read. */
+#define _held_	      __attribute__((unused))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 static inline void free_ptr(void *p)

@@ -359,7 +359,7 @@ static int lock_files(const struct install *in)
 
 int install_run(const struct install *in, char **ret_error)
 {
-	_cleanup_close_ int lock = in->dry ? -1 : lock_files(in);
+	_cleanup_close_ _held_ int lock = in->dry ? -1 : lock_files(in);
 	int binary = install_binary(in, ret_error);
 	int chain = binary < 0 ? binary : in->dry ? 0 : try_binary(in, ret_error);
 
@@ -463,7 +463,7 @@ static void forget(const struct install *in)
 int install_undo(const struct install *in, char **ret_error)
 {
 	_cleanup_free_ char *binary = xasprintf("%s/" CONFLIST_PLUGIN, in->bin_dir);
-	_cleanup_close_ int lock = lock_files(in);
+	_cleanup_close_ _held_ int lock = lock_files(in);
 	struct dirent **names = NULL;
 	int n = scandir(in->conf_dir, &names, is_conf, by_bytes), changes = 0, err = 0;
 
