@@ -21,7 +21,7 @@ def options():
     parser.add_argument("--folder", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--driver", choices=("cgroupfs", "systemd"), default="cgroupfs", help="how kubelet and runc make cgroups")
     parser.add_argument("--kernel", default="6.1", help="a series of tests/kernels.txt")
-    parser.add_argument("--pair", action="store_true", help="the other driver runs beside it: only steps for this one, with its name on each line")
+    parser.add_argument("--pair", action="store_true", help="the other driver has its turn as well: only steps for this one, with its name on each line")
     parser.add_argument("--keep", action="store_true", help="leave the cluster up afterwards; names of steps in FOLDER/again are run again")
     parser.add_argument("steps", nargs="*", help="only these; the first ones, which the others need, run always")
     return parser.parse_args()
