@@ -199,7 +199,7 @@ static __always_inline void choose_own(struct weir_flow_key *flow, const struct 
 	flow->port = account_port(inbound ? d->local.port : d->remote.port);
 	flow->direction = leg.direction;
 	flow->via = leg.via;
-	if (weir_addr_is_multicast(&d->remote.addr)) {
+	if (!weir_addr_is_unicast(&d->remote.addr)) {
 		flow->peer = WEIR_ID_SEVERAL;
 		return;
 	}

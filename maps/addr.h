@@ -127,12 +127,19 @@ WEIR_INLINE int weir_addr_is_private(const struct weir_addr *addr)
 	       (a == 100 && (b & 0xc0) == 64) || (a == 169 && b == 254) || a == 127;
 }
 
-/* The kernel refuses a TCP connect() to these with ENETUNREACH before any rule is asked. */
-WEIR_INLINE int weir_addr_is_multicast(const struct weir_addr *addr)
+/*
+ * Not a group's address, nor one that means all: 255.255.255.255, and 127.255.255.255, the
+ * broadcast address that each network namespace's lo has. A TCP connect() to one of these is
+ * refused by the kernel with ENETUNREACH before any rule is asked (tcp_v4_connect, tcp_v6_connect).
+ */
+WEIR_INLINE int weir_addr_is_unicast(const struct weir_addr *addr)
 {
-	if (weir_addr_is_v4(addr))
-		return (addr->ip[12] & 0xf0) == 0xe0 || weir_addr_word(addr, 3) == 0xffffffff;
-	return addr->ip[0] == 0xff;
+	__u32 last = weir_addr_word(addr, 3);
+
+	if (!weir_addr_is_v4(addr))
+		return addr->ip[0] != 0xff;
+	return (addr->ip[12] & 0xf0) != 0xe0 && last != WEIR_WORD(255, 255, 255, 255) &&
+	       last != WEIR_WORD(127, 255, 255, 255);
 }
 
 #endif

@@ -34,7 +34,7 @@ struct weir_connect {
 	__u8 loopback; /* the destination is what the rules call loopback: 127.0.0.1 and ::1 */
 	__u8 passthrough; /* the source is 127.0.0.6 or ::6 */
 	__u8 src_loopback; /* the source is bound to an address of 127/8 */
-	__u8 multicast;
+	__u8 not_unicast;
 	__u8 marked; /* the socket bears TPROXY's mark: the proxy goes on to its own application */
 	__u8 uid_is_proxy; /* enum weir_proxy_id. Owner as xt_owner sees it: file system ids of who
 			      opened the socket */
@@ -101,7 +101,7 @@ WEIR_INLINE void weir_connect_set_addrs(struct weir_connect *c, const struct wei
 		      (p->loopback_bits ? weir_addr_in_v4(dst, p->loopback_net, p->loopback_bits)
 					: weir_addr_is_v4_loop(dst, 1));
 	c->lo = local || weir_addr_is_loopback(dst);
-	c->multicast = weir_addr_is_multicast(dst);
+	c->not_unicast = !weir_addr_is_unicast(dst);
 	/*
 	 * Not bound, and ::6 dialled: RFC 6724's first rule makes an own address its own source.
 	 * For all of 127/8 it is 127.0.0.1.
@@ -233,7 +233,7 @@ WEIR_INLINE struct weir_answer weir_decide_outbound(const struct weir_pod *p,
 		return WEIR_GO_DIRECT(NOT_CAPTURED);
 	if (c->udp && !weir_is_lookup(p, c))
 		return WEIR_GO_DIRECT(NOT_TCP);
-	if (c->multicast && !c->udp)
+	if (c->not_unicast && !c->udp)
 		return WEIR_GO_DIRECT(NOT_UNICAST);
 	if (p->mode == WEIR_MODE_REFUSE)
 		return c->lo ? WEIR_GO_DIRECT(LOOPBACK)

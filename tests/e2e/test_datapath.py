@@ -346,7 +346,7 @@ def test_the_unspecified_address_is_this_pod(node, kind, uid, to, family):
 
 
 @pytest.mark.parametrize("uid", [APP, PROXY])
-@pytest.mark.parametrize("to", ["224.0.0.1:80", "239.255.0.1:80", "255.255.255.255:80", "[ff02::1]:80", "[ff0e::1]:80"])
+@pytest.mark.parametrize("to", ["224.0.0.1:80", "239.255.0.1:80", "255.255.255.255:80", "127.255.255.255:80", "[ff02::1]:80", "[ff0e::1]:80"])
 def test_what_tcp_cannot_reach_fails_as_without_weir(node, uid, to):
     """Multicast and broadcast: the kernel's own errno."""
     errors = []

@@ -194,6 +194,8 @@ static void test_basic(void **state)
 		  { APP, "127.0.0.1", PEER, 443, DIRECT(SOURCE_LOOPBACK) },
 		  { APP, NULL, "224.0.0.1", 443, DIRECT(NOT_UNICAST) },
 		  { APP, NULL, "255.255.255.255", 443, DIRECT(NOT_UNICAST) },
+		  { PROXY, NULL, "127.255.255.255", 443, DIRECT(NOT_UNICAST) },
+		  { PROXY, NULL, "127.255.255.254", 443, INBOUND(SELF_CALL) },
 		  /* IPv4 came first and dual stack is off: no IPv6 rule exists */
 		  { APP, NULL, PEER6, 443, DIRECT(FAMILY_OFF) },
 		  { APP, NULL, "::1", 443, DIRECT(FAMILY_OFF) },

@@ -151,7 +151,7 @@ static void test_lookups(void **state)
 		{ DNS, { .port = 53 }, ONE, TO(15053, DNS) },
 		{ DNS, { .port = 53, .udp = 1 }, ONE, TO(15053, DNS) },
 		{ DNS, { .port = 53, .udp = 1 }, OWN, TO(15053, DNS) },
-		{ DNS, { .port = 53, .udp = 1, .multicast = 1 }, REMOTE, TO(15053, DNS) },
+		{ DNS, { .port = 53, .udp = 1, .not_unicast = 1 }, REMOTE, TO(15053, DNS) },
 		{ DNS, { .port = 53, .udp = 1, .has_owner = NO_OWNER }, REMOTE, TO(15053, DNS) },
 		/* the proxy's own: never, and its lookups on lo are no self-calls, by uid */
 		{ DNS, { .port = 53, .uid_is_proxy = FIRST }, OWN, DIRECT(PROXY_UID) },
