@@ -38,8 +38,8 @@ static __always_inline void choose_flow(struct attempt *a, const struct weir_ans
 {
 	struct weir_connect *q = &a->question;
 	struct weir_flow_key *flow = &a->conn->flow;
-	int proxy = (q->has_owner && (q->uid_is_proxy || q->gid_is_proxy)) ||
-		    (q->marked && a->pod->mode == WEIR_MODE_OBSERVE);
+	int proxy = weir_leg_is_proxys(a->pod->mode == WEIR_MODE_OBSERVE, 1,
+				       q->uid_is_proxy || q->gid_is_proxy, q->marked);
 	struct weir_leg leg = weir_leg_dialled(q->lo, proxy, answer->verdict, weir_pod_local);
 
 	if (!leg.counted)
@@ -162,8 +162,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, int family, struct 
 	if (!a->conn)
 		return without_storage(a->pod);
 	start_over(ctx, family, a);
-	if (a->pod->flags & WEIR_POD_TPROXY)
-		a->question.marked = ctx->sk->mark == TPROXY_MARK;
+	a->question.marked = pod_is_marked(a->pod, ctx->sk->mark);
 	attempt_ask(a);
 	answer = attempt_answer(a);
 	if (answer.verdict == WEIR_REDIRECT)

@@ -18,6 +18,19 @@ struct weir_leg {
 };
 
 /*
+ * Is the socket the proxy's? dialled: by this socket; else it has accepted; owned: by one of the
+ * proxy's owners; marked: it bears the mark that the pod's rules know their proxy's sockets by.
+ *
+ * Where weir leads to the proxy (not observed) the owner tells. Where others do, the mark tells as
+ * well, for ztunnel's sockets have no owner of the pod's; and what the proxy accepts there counts
+ * like what an application accepts, for nobody sees which connections those rules redirect.
+ */
+WEIR_INLINE int weir_leg_is_proxys(int observed, int dialled, int owned, int marked)
+{
+	return observed ? dialled && (owned || marked) : owned;
+}
+
+/*
  * A socket of the pod that dials. lo: the destination is an address of the pod; proxy: it is the
  * proxy's; pod_local: connections within the pod count as well (--metrics.pod-local).
  *

@@ -53,20 +53,15 @@ static __always_inline int adopt_is_machines(struct tcp_sock *tp, const struct w
 	       (link_flags(cookie, link_arrived_by(tp)) & WEIR_LINK_VIRTUAL);
 }
 
-/*
- * The proxy's? Of a socket that no process holds any more nobody can tell. What a proxy accepts
- * that others than weir lead to counts like what an application accepts (choose_accepted_flow()).
- */
+/* Of a socket that no process holds any more nobody can tell the owner. */
 static __always_inline int adopt_is_proxys(struct tcp_sock *tp, const struct weir_pod *pod,
 					   __u64 cookie, int dialled)
 {
 	struct owner owner = owner_of(tp);
 
-	if (pod->mode != WEIR_MODE_OBSERVE)
-		return pod_is_proxy(pod, cookie, &owner);
-	return dialled && (pod_is_proxy(pod, cookie, &owner) ||
-			   ((pod->flags & WEIR_POD_TPROXY) &&
-			    tp->inet_conn.icsk_inet.sk.sk_mark == TPROXY_MARK));
+	return weir_leg_is_proxys(pod->mode == WEIR_MODE_OBSERVE, dialled,
+				  pod_is_proxy(pod, cookie, &owner),
+				  pod_is_marked(pod, tp->inet_conn.icsk_inet.sk.sk_mark));
 }
 
 /*

@@ -101,4 +101,10 @@ static __always_inline int pod_is_proxy(const struct weir_pod *pod, __u64 cookie
 		policy_has_id(pod, cookie, WEIR_LIST_PROXY_GID, owner->gid));
 }
 
+/* By the mark that the pod's rules know its proxy's sockets by, if they have one. */
+static __always_inline int pod_is_marked(const struct weir_pod *pod, __u32 mark)
+{
+	return (pod->flags & WEIR_POD_TPROXY) && mark == TPROXY_MARK;
+}
+
 #endif

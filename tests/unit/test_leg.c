@@ -64,6 +64,33 @@ static void test_dialled(void **state)
 		}
 }
 
+static void test_is_proxys(void **state)
+{
+	static const struct {
+		int dialled, owned, marked, captured, observed;
+	} cases[] = {
+		{ 1, 0, 0, 0, 0 },
+		{ 1, 0, 1, 0, 1 },
+		{ 1, 1, 0, 1, 1 },
+		{ 1, 1, 1, 1, 1 },
+		/* what it accepts there is like an application's */
+		{ 0, 0, 0, 0, 0 },
+		{ 0, 0, 1, 0, 0 },
+		{ 0, 1, 0, 1, 0 },
+		{ 0, 1, 1, 1, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_equal(
+			weir_leg_is_proxys(0, cases[i].dialled, cases[i].owned, cases[i].marked),
+			cases[i].captured);
+		assert_int_equal(
+			weir_leg_is_proxys(1, cases[i].dialled, cases[i].owned, cases[i].marked),
+			cases[i].observed);
+	}
+}
+
 static void test_accepted(void **state)
 {
 	static const struct {
@@ -153,9 +180,9 @@ static void test_on_network(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_dialled),	   cmocka_unit_test(test_accepted),
-		cmocka_unit_test(test_found),	   cmocka_unit_test(test_datagram),
-		cmocka_unit_test(test_on_network),
+		cmocka_unit_test(test_is_proxys), cmocka_unit_test(test_dialled),
+		cmocka_unit_test(test_accepted),  cmocka_unit_test(test_found),
+		cmocka_unit_test(test_datagram),  cmocka_unit_test(test_on_network),
 	};
 
 	return cmocka_run_group_tests_name("leg", tests, NULL, NULL);
