@@ -83,8 +83,8 @@ static bool contains(const char *data, size_t len, const char *text)
  */
 static bool legacy_has(bool v6, const char *table)
 {
-	_cleanup_close_ int fd =
-		socket(v6 ? AF_INET6 : AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	/* any socket does; iptables' own, a raw one, would take CAP_NET_RAW */
+	_cleanup_close_ int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ipt_getinfo info = { 0 }; /* struct ip6t_getinfo and the rest are laid out alike */
 	socklen_t len = sizeof(info);
 	_cleanup_free_ struct ipt_get_entries *entries = NULL;

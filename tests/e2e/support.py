@@ -7,11 +7,13 @@ import pathlib
 import re
 import subprocess
 
+import yaml
+
 from diff.inputs import options_of
 from diff.rules import build
 from lab import LabError, iptables, net
 from lab.agent import ask, known  # noqa: F401  (tests take both from here)
-from lab.command import PROBE, run, wait_until
+from lab.command import PROBE, ROOT, run, wait_until
 from test_outcomes import BASIC
 
 PROXY, APP = 1337, 1000
@@ -102,6 +104,15 @@ def assert_redirected(answer, dialled, port=OUTBOUND):
     acceptor = answer["acceptor"]
     assert plain(acceptor["odst_ipv6" if dialled.startswith("[") else "odst_ip"]) == dialled
     assert plain(answer["peername"]) == dialled
+
+
+def as_container(name):
+    """The command that runs another one with no more than the manifests give to this container of the DaemonSet."""
+    items = yaml.safe_load_all((ROOT / "deploy/manifests/weir.yaml").read_text())
+    daemonset, = (item for item in items if item and item["kind"] == "DaemonSet")
+    container, = (c for c in daemonset["spec"]["template"]["spec"]["containers"] if c["name"] == name)
+    given = container["securityContext"]["capabilities"].get("add", ())
+    return "setpriv", "--bounding-set=" + ",".join(["-all", *(f"+{capability.lower()}" for capability in given)]), "--no-new-privs"
 
 
 # -- sockets that a test holds ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from lab import iptables, net
 from lab.agent import total
 from lab.command import wait_until
-from support import APP, INBOUND, OUTBOUND, PROXY, PYTHON, Shell, assert_redirected, dual_stack, known, plain_pod, start_proxy, wait_state
+from support import APP, INBOUND, OUTBOUND, PROXY, PYTHON, Shell, as_container, assert_redirected, dual_stack, known, plain_pod, start_proxy, wait_state
 from test_discover import told_with_address
 from test_outcomes import BASIC
 
@@ -77,7 +77,9 @@ SETS = {
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_a_pod_with_rules_of_its_own_is_left_alone(lab, agent, name):
+def test_a_pod_with_rules_of_its_own_is_left_alone(lab, name):
+    """Also by an agent that has no more rights than its container."""
+    agent = lab.agent(under=as_container("weir"))
     pod = lab.pod("web", mesh="linkerd" if name == "linkerd" else "istio")
     SETS[name](pod)
     before = rules(pod)

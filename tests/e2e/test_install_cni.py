@@ -10,9 +10,9 @@ import threading
 import time
 
 import pytest
-import yaml
 
-from lab.command import BUILD, ROOT, WEIR, run, wait_until
+from lab.command import BUILD, WEIR, run, wait_until
+from support import as_container
 
 CALICO = {
     "name": "k8s-pod-network", "cniVersion": "0.3.1", "plugins": [
@@ -233,14 +233,6 @@ def test_the_binary_comes_before_the_entry(host):
     assert host.read("10-calico.conflist") == CALICO
 
 
-def given_capabilities():
-    """Those of the container install-cni, by the manifests."""
-    items = yaml.safe_load_all((ROOT / "deploy/manifests/weir.yaml").read_text())
-    daemonset, = (item for item in items if item and item["kind"] == "DaemonSet")
-    container, = (c for c in daemonset["spec"]["template"]["spec"]["containers"] if c["name"] == "install-cni")
-    return "".join(f",+{name.lower()}" for name in container["securityContext"]["capabilities"].get("add", ()))
-
-
 def test_directories_that_belong_to_another_user(host):
     """kubespray's: root without its capabilities could not write there."""
     host.put("10-calico.conflist", CALICO)
@@ -248,7 +240,7 @@ def test_directories_that_belong_to_another_user(host):
     for path in (host.bin, host.conf, host.conf / "10-calico.conflist"):
         os.chown(path, 997, 0)
     os.chmod(host.conf / "10-calico.conflist", 0o600)
-    run("setpriv", f"--bounding-set=-all{given_capabilities()}", *host.argv("--once"))
+    run(*as_container("install-cni"), *host.argv("--once"))
     host.wait_chained("10-calico.conflist")
     assert (host.bin / "weir-cni").exists()
 

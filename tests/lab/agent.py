@@ -66,18 +66,18 @@ def known(lab, pod):
 class Agent:
     """Made by Lab.agent(); running and ready."""
 
-    def __init__(self, lab, args, wait=True, mounts=None):
+    def __init__(self, lab, args, wait=True, mounts=None, under=()):
         self.lab, self.port = lab, free_port()
         self.log = lab.log_path("agent")
-        self.process = self._start(args, mounts or {})
+        self.process = self._start(args, mounts or {}, under)
         if wait:
             self.wait_ready()
 
-    def _start(self, args, mounts):
+    def _start(self, args, mounts, under):
         if not WEIR.exists():
             raise LabError(f"{WEIR} is missing: run make")
         place = ["--cgroup", self.lab.agent_cgroup] + ([] if self.lab.keep else ["--pdeathsig"])
-        argv = [PROBE, "exec", *place, "--", WEIR, "agent", f"--cgroup-root={self.lab.cgroup_root}", *directories(self.lab),
+        argv = [PROBE, "exec", *place, "--", *under, WEIR, "agent", f"--cgroup-root={self.lab.cgroup_root}", *directories(self.lab),
                 f"--pods-dir={self.lab.pods_dir}", f"--state-dir={self.lab.state_dir}", f"--web.listen-address=127.0.0.1:{self.port}", "--node-name=node-a", *args]
         if mounts:  # what stands elsewhere for the agent alone
             binds = "".join(f"mount --bind {source} {target} && " for source, target in mounts.items())
