@@ -24,9 +24,11 @@ static char *netns_error(const struct managed *m, int err)
 		return xasprintf(
 			err == -EPERM ? "the processes in its cgroup %s cannot be looked "
 					"at: the agent needs hostPID"
-			: err == -EADDRNOTAVAIL
-				? "no process in its cgroup %s has an address of the pod yet"
-				: "no process runs in its cgroup %s yet",
+			: err == -EINVAL
+				? "the processes in its cgroup %s run in the host's network "
+				  "namespace"
+			: err == -EADDRNOTAVAIL ? "no process in its cgroup %s has an address yet"
+						: "no process runs in its cgroup %s yet",
 			m->cgroup);
 	return xasprintf("%s: %s %s", netns_name(m), m->netns,
 			 err == -EMEDIUMTYPE ? "is not a network namespace"
@@ -34,22 +36,42 @@ static char *netns_error(const struct managed *m, int err)
 					     : strerror(-err));
 }
 
+struct others {
+	const struct reconciler *r;
+	const struct managed *but;
+};
+
+static bool is_anothers(const void *ctx, const struct weir_addr *addr)
+{
+	const struct others *o = ctx;
+
+	for (const struct managed *m = o->r->pods; m; m = m->next)
+		for (size_t i = 0; m != o->but && m->present && i < m->n_addrs; i++)
+			if (weir_addr_equal(addr, &m->addrs[i]))
+				return true;
+	return false;
+}
+
 /* A path that CNI ADD named may be gone from sight; the pod's processes are not. */
 static int open_netns(const struct reconciler *r, struct managed *m)
 {
+	const struct others others = { .r = r, .but = m };
 	struct discovery_hint hint = { .cookie = m->cookie,
 				       .host_cookie = r->own_cookie,
 				       .ips = m->addrs,
-				       .n_ips = m->n_addrs };
-	int fd = m->how == PLACE_PROCESS ? -ESRCH : netns_open(m->netns), pid, found;
+				       .n_ips = m->n_addrs,
+				       .is_anothers = is_anothers,
+				       .ctx = &others };
+	int fd = m->how == PLACE_PROCESS ? -ESRCH : netns_open(m->netns), found;
+	char *path;
 
 	if (fd >= 0 || m->how == PLACE_FILE || !*m->cgroup || !r->places->discovery)
 		return fd;
-	found = discovery_netns(r->places->discovery, m->cgroup, &hint, &pid);
+	found = discovery_netns(r->places->discovery, m->cgroup, &hint, &path);
 	if (found < 0)
 		return m->how == PLACE_PROCESS ? found : fd;
 	free(m->netns);
-	m->netns = xasprintf("/proc/%d/ns/net", pid);
+	m->netns = path;
 	m->how = PLACE_PROCESS;
 	return found;
 }

@@ -92,14 +92,29 @@ void discovery_close(struct discovery *d)
 
 /* -- cgroups ----------------------------------------------------------------------------------- */
 
+static bool is_populated(const struct discovery *d, const char *path)
+{
+	_cleanup_free_ char *events = xasprintf("%s/%s/cgroup.events", d->root, path), *text = NULL;
+	size_t len;
+
+	return file_read(events, STAT_MAX, &text, &len) == 0 && strstr(text, "populated 1");
+}
+
+/* Of two that bear one uid (another class of service) the one that has processes counts. */
 static void add_pod(struct discovery *d, const char *uid, const char *path)
 {
-	struct found *f = xcalloc(1, sizeof(*f));
+	struct found *f = xcalloc(1, sizeof(*f)), *first;
 
 	strcpy(f->uid, uid);
 	f->path = xstrdup(path);
-	if (*(struct found **)tsearch(f, &d->pods, compare) != f)
-		found_free(f);
+	first = *(struct found **)tsearch(f, &d->pods, compare);
+	if (first == f)
+		return;
+	if (!is_populated(d, first->path)) {
+		free(first->path);
+		first->path = TAKE_PTR(f->path);
+	}
+	found_free(f);
 }
 
 /*
@@ -151,12 +166,15 @@ const char *discovery_cgroup(const struct discovery *d, const char *uid)
 
 /* -- processes --------------------------------------------------------------------------------- */
 
+/* In the order in which one counts more than another. */
+enum has_addresses { HAS_NONE, HAS_ANY, HAS_THE_PODS };
+
 struct candidate {
 	int fd; /* of the namespace; -1: none yet */
-	int pid;
+	char *path; /* to it */
 	uint64_t cookie;
 	unsigned long long start; /* of the process: jiffies since boot */
-	bool has_ips;
+	enum has_addresses has;
 	bool known; /* it is the one found before */
 };
 
@@ -165,7 +183,15 @@ struct search {
 	const char *cgroup;
 	struct candidate best;
 	int hidden; /* processes that cannot be looked at */
+	int hosts; /* those of the host's network namespace */
 };
+
+static void candidate_free(struct candidate *c)
+{
+	close_fd(&c->fd);
+	free(c->path);
+	c->path = NULL;
+}
 
 /* Does /proc/PID/cgroup say so? The mount may show the tree from another root than that file. */
 static bool is_member(int pid, const char *cgroup)
@@ -190,79 +216,133 @@ static unsigned long long start_time(int pid)
 	return p && sscanf(p, "%llu", &start) == 1 ? start : ~0ULL;
 }
 
+/* A process whose first thread has ended shows its namespaces at those that go on. */
+static int open_netns_of_thread(int pid, char **ret_path)
+{
+	_cleanup_free_ char *tasks = xasprintf("/proc/%d/task", pid);
+	_cleanup_closedir_ DIR *dir = opendir(tasks);
+	int fd = -ESRCH;
+
+	for (struct dirent *e; fd < 0 && dir && (e = readdir(dir));) {
+		_cleanup_free_ char *path = xasprintf("%s/%s/ns/net", tasks, e->d_name);
+
+		fd = e->d_name[0] == '.' ? -ESRCH : netns_open(path);
+		if (fd >= 0)
+			*ret_path = TAKE_PTR(path);
+	}
+	return fd;
+}
+
+static int open_netns_at(int pid, char **ret_path)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/ns/net", pid);
+	int fd = netns_open(path);
+
+	if (fd == -ENOENT)
+		return open_netns_of_thread(pid, ret_path);
+	if (fd >= 0)
+		*ret_path = TAKE_PTR(path);
+	return fd;
+}
+
 /*
  * A pid may be another process's at any moment. What was read below /proc/PID is of one process
  * if the one that pidfd holds (Linux 5.3) was still alive afterwards.
  */
-static int open_netns_of(int pid, const char *cgroup, unsigned long long *ret_start)
+static int open_netns_of(int pid, const char *cgroup, struct candidate *ret)
 {
 	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	_cleanup_free_ char *path = xasprintf("/proc/%d/ns/net", pid);
-	_cleanup_close_ int fd = -1;
+	struct candidate c = { .fd = -1 };
 	struct pollfd ended = { .fd = pidfd, .events = POLLIN };
 
 	if (pidfd < 0)
 		return -errno;
 	if (!is_member(pid, cgroup))
 		return -ESRCH;
-	fd = netns_open(path);
-	*ret_start = start_time(pid);
-	if (poll(&ended, 1, 0) != 0)
+	c.fd = open_netns_at(pid, &c.path);
+	if (c.fd < 0)
+		return c.fd;
+	c.start = start_time(pid);
+	if (poll(&ended, 1, 0) != 0) {
+		candidate_free(&c);
 		return -ESRCH;
-	return TAKE_FD(fd);
+	}
+	*ret = c;
+	return 0;
 }
 
-/* Any of the pod's addresses. */
-static bool has_address(int netns_fd, const struct discovery_hint *hint)
+/* lo has some by itself, and so has every link that is up. */
+static bool is_given(const struct weir_addr *addr)
+{
+	return !weir_addr_is_loopback(addr) &&
+	       !(addr->ip[0] == 0xfe && (addr->ip[1] & 0xc0) == 0x80);
+}
+
+static enum has_addresses look_for_addresses(int netns_fd, const struct discovery_hint *hint)
 {
 	_cleanup_free_ struct weir_addr *list = NULL;
+	enum has_addresses has = HAS_NONE;
 	size_t n = 0;
 
 	if (!hint->n_ips || addresses_read(netns_fd, &list, &n))
-		return false;
+		return has;
 	for (size_t i = 0; i < n; i++)
 		for (size_t j = 0; j < hint->n_ips; j++)
-			if (!memcmp(&list[i], &hint->ips[j], sizeof(list[i])))
-				return true;
-	return false;
+			if (weir_addr_equal(&list[i], &hint->ips[j]))
+				return HAS_THE_PODS;
+	for (size_t i = 0; i < n; i++) {
+		if (hint->is_anothers(hint->ctx, &list[i]))
+			return HAS_NONE;
+		if (is_given(&list[i]))
+			has = HAS_ANY;
+	}
+	return has;
 }
 
 static bool is_better(const struct candidate *new, const struct candidate *old)
 {
-	if (old->fd < 0 || new->has_ips != old->has_ips)
-		return old->fd < 0 || new->has_ips;
+	if (old->fd < 0)
+		return true;
+	if ((new->has == HAS_THE_PODS) != (old->has == HAS_THE_PODS))
+		return new->has == HAS_THE_PODS;
 	if (new->known != old->known)
 		return new->known;
+	if (new->has != old->has)
+		return new->has > old->has;
 	return new->start < old->start;
 }
 
 static void consider(struct search *s, int pid)
 {
-	struct candidate c = { .fd = open_netns_of(pid, s->cgroup, &c.start), .pid = pid };
+	struct candidate c = { .fd = -1 };
+	int err = open_netns_of(pid, s->cgroup, &c);
+	bool again;
 
-	if (c.fd == -EACCES || c.fd == -EPERM)
+	if (err == -EACCES || err == -EPERM)
 		s->hidden++;
-	if (c.fd < 0)
+	if (err < 0)
 		return;
-	if (netns_cookie(c.fd, &c.cookie) || c.cookie == s->hint->host_cookie ||
-	    (s->best.fd >= 0 && c.cookie == s->best.cookie && s->best.start <= c.start)) {
-		close_fd(&c.fd);
+	err = netns_cookie(c.fd, &c.cookie);
+	if (!err && c.cookie == s->hint->host_cookie)
+		s->hosts++;
+	again = s->best.fd >= 0 && c.cookie == s->best.cookie;
+	if (err || c.cookie == s->hint->host_cookie || (again && s->best.start <= c.start)) {
+		candidate_free(&c);
 		return;
 	}
-	c.has_ips = s->best.fd >= 0 && c.cookie == s->best.cookie ? s->best.has_ips
-								  : has_address(c.fd, s->hint);
+	c.has = again ? s->best.has : look_for_addresses(c.fd, s->hint);
 	c.known = c.cookie == s->hint->cookie;
 	if (!is_better(&c, &s->best)) {
-		close_fd(&c.fd);
+		candidate_free(&c);
 		return;
 	}
-	close_fd(&s->best.fd);
+	candidate_free(&s->best);
 	s->best = c;
 }
 
 static bool is_settled(const struct search *s)
 {
-	return s->best.fd >= 0 && s->best.known && (s->best.has_ips || !s->hint->n_ips);
+	return s->best.fd >= 0 && s->best.known && (s->best.has == HAS_THE_PODS || !s->hint->n_ips);
 }
 
 static void look_at_procs(struct search *s, const char *dir)
@@ -307,18 +387,18 @@ static const char *base_name(const char *path)
 }
 
 int discovery_netns(struct discovery *d, const char *cgroup, const struct discovery_hint *hint,
-		    int *ret_pid)
+		    char **ret_path)
 {
 	_cleanup_free_ char *dir = xasprintf("%s/%s", d->root, cgroup);
 	struct search s = { .hint = hint, .cgroup = base_name(cgroup), .best = { .fd = -1 } };
 
 	walk(&s, dir, CONTAINER_DEPTH);
 	if (s.best.fd < 0)
-		return s.hidden ? -EPERM : -ESRCH;
-	if (hint->n_ips && !s.best.has_ips && !s.best.known) {
-		close_fd(&s.best.fd); /* its own will come */
+		return s.hidden ? -EPERM : s.hosts ? -EINVAL : -ESRCH;
+	if (hint->n_ips && s.best.has == HAS_NONE && !s.best.known) {
+		candidate_free(&s.best); /* its own will come */
 		return -EADDRNOTAVAIL;
 	}
-	*ret_pid = s.best.pid;
+	*ret_path = s.best.path;
 	return s.best.fd;
 }

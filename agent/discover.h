@@ -31,16 +31,20 @@ struct discovery_hint {
 	uint64_t host_cookie;
 	const struct weir_addr *ips; /* of its status */
 	size_t n_ips;
+	/* Is it an address of another pod, by that one's status? */
+	bool (*is_anothers)(const void *ctx, const struct weir_addr *addr);
+	const void *ctx;
 };
 
 /*
  * The network namespace that the pod's processes run in. Of several (a process may have made one of
  * its own) it is the one that has the pod's addresses, else the one found before, else that of the
- * oldest process, which is the sandbox's. Returns a descriptor and in *ret_pid a process in it; or
- * -ESRCH: no process is there; -EPERM: processes are there and cannot be seen; -EADDRNOTAVAIL: none
- * has an address of the pod.
+ * oldest process that has any which are not another pod's: the status may still tell the addresses
+ * of a former sandbox. Returns a descriptor and in *ret_path (the caller's) a way to it below
+ * /proc; or -ESRCH: no process is there; -EPERM: processes are there and cannot be seen; -EINVAL:
+ * they run in the host's; -EADDRNOTAVAIL: the pod has addresses, and none of its processes has any.
  */
 int discovery_netns(struct discovery *d, const char *cgroup, const struct discovery_hint *hint,
-		    int *ret_pid);
+		    char **ret_path);
 
 #endif
