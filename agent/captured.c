@@ -25,10 +25,14 @@ static void on_written(void *ctx, int err)
 
 int captured_open(struct captured *c, struct loop *loop, const char *state_dir, const char *run_dir)
 {
-	_cleanup_free_ char *marker = xasprintf("%s/cni-away", run_dir);
+	static const char *const markers[] = { "cni-away", "cni-silent" };
 
 	*c = (struct captured){ .path = xasprintf("%s/captured.json", state_dir) };
-	unlink(marker);
+	for (size_t i = 0; i < ARRAY_SIZE(markers); i++) {
+		_cleanup_free_ char *marker = xasprintf("%s/%s", run_dir, markers[i]);
+
+		unlink(marker);
+	}
 	return writer_open(&c->writer, c->path, loop, on_written, c);
 }
 

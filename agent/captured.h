@@ -16,7 +16,7 @@ struct captured {
 	bool failed; /* told already */
 };
 
-/* Ends what weir-cni counts while no agent runs, as well: RUNDIR/cni-away. 0 or -errno. */
+/* Forgets what weir-cni has noted of an earlier agent, as well: RUNDIR/cni-*. 0 or -errno. */
 int captured_open(struct captured *c, struct loop *loop, const char *state_dir,
 		  const char *run_dir);
 void captured_close(struct captured *c);

@@ -189,6 +189,12 @@ static int64_t patience(const json_t *request)
 	return ms > 0 && ms < WAIT_MS ? ms : WAIT_MS;
 }
 
+/* The plugin tells an agent that waits for the pod's object from one that hangs. */
+static void give_sign(const struct call *call)
+{
+	send(call->fd, " ", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 static void do_add(struct call *call, json_t *request)
 {
 	struct agent *agent = call->cni->agent;
@@ -205,6 +211,8 @@ static void do_add(struct call *call, json_t *request)
 	call->json = json_incref(request);
 	call->deadline_ms = loop_now_ms() + patience(request);
 	try_pod(call);
+	if (!call->done)
+		give_sign(call);
 	if (!call->done && agent->lookup_pod)
 		agent->lookup_pod(agent, call->sandbox.namespace, call->sandbox.name);
 	agent_settle(agent); /* what is superseded goes in the next full run */

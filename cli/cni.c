@@ -18,6 +18,8 @@
 
 #define RETRY_US       100000
 #define DEL_TIMEOUT_MS 2000
+#define EXEMPT_TIMEOUT_MS \
+	2000 /* of what the node may need: also of an agent that knows it not yet */
 
 static void print_json(json_t *json)
 {
@@ -144,10 +146,14 @@ static int add_pod(const struct cni_request *r, struct cni_error *e)
 {
 	json_t *answer = NULL;
 	const char *why;
+	enum cni_patience patience =
+		cni_away_needs_nobody(r, &why) ? CNI_WAITS_FOR_A_SIGN : CNI_WAITS_FOR_ALL;
 	int err = -ETIMEDOUT, left = r->timeout_ms;
 
+	if (cni_away_exempts(r, &why) && left > EXEMPT_TIMEOUT_MS)
+		left = EXEMPT_TIMEOUT_MS;
 	while (left > 0) {
-		err = cni_ask(r, left, &answer);
+		err = cni_ask(r, left, patience, &answer);
 		if (!err) {
 			err = judge(r, answer, e);
 			json_decref(answer);
@@ -192,7 +198,8 @@ static int do_check(const struct cni_request *r, struct cni_error *e)
 
 	if (!err)
 		err = need_prev_result(r, e);
-	if (err || !cni_request_has_pod(r) || cni_ask(r, r->timeout_ms, &answer))
+	if (err || !cni_request_has_pod(r) ||
+	    cni_ask(r, r->timeout_ms, CNI_WAITS_FOR_A_SIGN, &answer))
 		return err;
 	err = from_agent(answer, e);
 	json_decref(answer);
@@ -205,7 +212,7 @@ static int do_del(const struct cni_request *r, struct cni_error *e)
 	json_t *answer = NULL;
 	int err = need_attachment(r, e);
 
-	if (!err && cni_ask(r, DEL_TIMEOUT_MS, &answer) == 0)
+	if (!err && cni_ask(r, DEL_TIMEOUT_MS, CNI_WAITS_FOR_A_SIGN, &answer) == 0)
 		json_decref(answer);
 	return err;
 }
@@ -215,7 +222,7 @@ static int do_gc(const struct cni_request *r, struct cni_error *e)
 	json_t *answer = NULL;
 	int err = need_version(r, CNI_1_1_0, e);
 
-	if (!err && cni_ask(r, DEL_TIMEOUT_MS, &answer) == 0)
+	if (!err && cni_ask(r, DEL_TIMEOUT_MS, CNI_WAITS_FOR_A_SIGN, &answer) == 0)
 		json_decref(answer);
 	return err;
 }
@@ -232,7 +239,7 @@ static int do_status(const struct cni_request *r, struct cni_error *e)
 
 	if (err || r->away != CNI_AWAY_REFUSE)
 		return err;
-	err = cni_ask(r, DEL_TIMEOUT_MS, &answer);
+	err = cni_ask(r, DEL_TIMEOUT_MS, CNI_WAITS_FOR_A_SIGN, &answer);
 	json_decref(answer);
 	return err ? cni_fail(e, CNI_NOT_AVAILABLE, xstrdup("weir's agent does not answer"),
 			      "see whether weir's pod runs on this node")

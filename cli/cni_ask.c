@@ -12,9 +12,15 @@
 #include "base/clock.h"
 #include "base/unix.h"
 #include "cli/cni_away.h"
+#include "cli/cni_marker.h"
 
 #define SOCKET_NAME "cni.sock"
 #define ANSWER_MAX  (1u << 20)
+/* An agent that is busy speaks within that time, and one that hung a moment ago most likely does.
+ */
+#define SIGN_MS	       2000
+#define SIGN_AGAIN_MS  200
+#define SILENT_SECONDS 30
 
 static json_t *string_or_empty(const char *text)
 {
@@ -75,13 +81,13 @@ static int send_all(int fd, const char *text, size_t len, long long deadline)
 	return 0;
 }
 
-/* The answer ends when the agent closes. */
-static int read_all(int fd, struct buf *answer, long long deadline)
+/* The answer ends when the agent closes; sign_deadline is that of its first byte. */
+static int read_all(int fd, struct buf *answer, long long sign_deadline, long long deadline)
 {
 	char chunk[16384];
 
 	for (;;) {
-		int err = wait_for(fd, POLLIN, deadline);
+		int err = wait_for(fd, POLLIN, answer->len ? deadline : sign_deadline);
 		ssize_t n;
 
 		if (err)
@@ -98,25 +104,49 @@ static int read_all(int fd, struct buf *answer, long long deadline)
 	}
 }
 
-int cni_ask(const struct cni_request *r, int timeout_ms, json_t **ret)
+/* -EBADMSG: it ended before it had answered. */
+static int parse(const struct buf *answer, json_t **ret)
 {
-	long long deadline = clock_ms() + timeout_ms;
+	json_t *json = json_loadb(buf_text(answer), answer->len, 0, NULL);
+
+	if (!json_is_object(json)) {
+		json_decref(json);
+		return -EBADMSG;
+	}
+	*ret = json;
+	return 0;
+}
+
+static int sign_ms(const struct cni_request *r)
+{
+	long age = cni_marker_age(r, CNI_MARKER_SILENT);
+
+	return age >= 0 && age < SILENT_SECONDS ? SIGN_AGAIN_MS : SIGN_MS;
+}
+
+/* What one call learns of the agent the next one knows. */
+static void note(const struct cni_request *r, int err, const struct buf *answer)
+{
+	if (!err)
+		cni_marker_clear(r);
+	else if (err == -ETIMEDOUT && !answer->len && sign_ms(r) == SIGN_MS)
+		cni_marker_set(r, CNI_MARKER_SILENT);
+}
+
+int cni_ask(const struct cni_request *r, int timeout_ms, enum cni_patience patience, json_t **ret)
+{
+	long long now = clock_ms(), deadline = now + timeout_ms;
+	long long sign = patience == CNI_WAITS_FOR_ALL ? deadline : now + sign_ms(r);
 	_cleanup_free_ char *text = request_text(r, timeout_ms);
 	_cleanup_free_ char *line = xasprintf("%s\n", text);
 	_cleanup_close_ int fd = unix_connect(r->run_dir, SOCKET_NAME);
 	_cleanup_buf_ struct buf answer = { 0 };
-	json_t *json;
 	int err = fd < 0 ? fd : send_all(fd, line, strlen(line), deadline);
 
 	if (!err)
-		err = read_all(fd, &answer, deadline);
-	if (err)
-		return err;
-	json = json_loadb(buf_text(&answer), answer.len, 0, NULL);
-	if (!json_is_object(json)) {
-		json_decref(json);
-		return -EBADMSG; /* it ended before it had answered */
-	}
-	*ret = json;
-	return 0;
+		err = read_all(fd, &answer, sign < deadline ? sign : deadline, deadline);
+	if (!err)
+		err = parse(&answer, ret);
+	note(r, err, &answer);
+	return err;
 }

@@ -2,17 +2,13 @@
 #include "cli/cni_away.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "base/file.h"
+#include "cli/cni_marker.h"
 
-#define STATE_FILE  "captured.json"
-#define MARKER_FILE "cni-away"
+#define STATE_FILE "captured.json"
 
 /*
  * The kubelet gives a static pod, which it reads from a file of the node, the MD5 of that file for
@@ -66,28 +62,14 @@ static bool would_be_captured(const struct cni_request *r)
 	return captured;
 }
 
-/*
- * Seconds since the first pod was held up. The marker lies in /run, which a reboot wipes; it holds
- * seconds since boot, because the clock of a machine that has just booted may still jump.
- */
+/* Seconds since the first pod was held up. */
 static long held_up_for(const struct cni_request *r)
 {
-	_cleanup_free_ char *path = xasprintf("%s/" MARKER_FILE, r->run_dir), *text = NULL;
-	_cleanup_free_ char *new = NULL;
-	struct timespec now;
-	size_t len;
-	long since;
+	long age = cni_marker_age(r, CNI_MARKER_AWAY);
 
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	if (file_read(path, 64, &text, &len) == 0) {
-		since = strtol(text, NULL, 10);
-		if (since > 0 && since <= now.tv_sec)
-			return now.tv_sec - since;
-	}
-	new = xasprintf("%ld\n", (long)now.tv_sec);
-	if (make_dirs(r->run_dir, 0755) == 0)
-		file_write_volatile(path, new, strlen(new), 0600);
-	return 0;
+	if (age < 0)
+		cni_marker_set(r, CNI_MARKER_AWAY);
+	return age < 0 ? 0 : age;
 }
 
 bool cni_away_exempts(const struct cni_request *r, const char **ret_why)
@@ -103,13 +85,20 @@ bool cni_away_never_refused(const struct cni_request *r)
 	return r->away == CNI_AWAY_ALLOW || cni_away_exempts(r, &why);
 }
 
-bool cni_away_allows(const struct cni_request *r, const char **ret_why)
+bool cni_away_needs_nobody(const struct cni_request *r, const char **ret_why)
 {
-	*ret_why = "agentAway is allow";
-	if (r->away == CNI_AWAY_ALLOW || cni_away_exempts(r, ret_why))
+	if (cni_away_exempts(r, ret_why))
 		return true;
 	*ret_why = "weir would not capture it";
-	if (r->away == CNI_AWAY_REFUSE_CAPTURED && !would_be_captured(r))
+	return r->away == CNI_AWAY_REFUSE_CAPTURED && !would_be_captured(r);
+}
+
+bool cni_away_allows(const struct cni_request *r, const char **ret_why)
+{
+	if (cni_away_needs_nobody(r, ret_why))
+		return true;
+	*ret_why = "agentAway is allow";
+	if (r->away == CNI_AWAY_ALLOW)
 		return true;
 	*ret_why = "pods have been held up for agentAwaySeconds: weir gives up";
 	if (held_up_for(r) >= r->away_seconds && r->away_seconds)

@@ -14,6 +14,8 @@ bool cni_away_exempts(const struct cni_request *r, const char **ret_why);
 /* Does it start unseen where nobody knows it? So the administrator wants it, or the node needs it.
  */
 bool cni_away_never_refused(const struct cni_request *r);
+/* Does it start without an agent, whatever agentAway says of those that weir would capture? */
+bool cni_away_needs_nobody(const struct cni_request *r, const char **ret_why);
 /* True when the pod may start; *ret_why is a static text. */
 bool cni_away_allows(const struct cni_request *r, const char **ret_why);
 
