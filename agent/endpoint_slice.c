@@ -46,11 +46,15 @@ static int parse_endpoint(void *ctx, const json_t *item, const char *path, char 
 static int parse_port(void *ctx, const json_t *item, const char *path, char **ret_error)
 {
 	struct endpoint_slice *slice = ctx;
+	_cleanup_free_ char *protocol = NULL;
 	int64_t number;
 	int r = field_int(item, path, "port", 0, UINT16_MAX, 0, &number, ret_error);
 
+	if (!r)
+		r = field_string(item, path, "protocol", &protocol, ret_error);
 	if (!r && number)
-		list_append(slice->ports, slice->n_ports, (uint16_t)number);
+		list_append(slice->ports, slice->n_ports,
+			    ((struct slice_port){ (uint16_t)number, protocol_parse(protocol) }));
 	return r;
 }
 

@@ -91,7 +91,7 @@ static int own_addresses(struct weir_addr **ret, size_t *ret_n)
 	return 0;
 }
 
-static const struct peer_row *find_row(const struct peers *p, const struct weir_endpoint *key)
+static const struct peer_row *find_row(const struct peers *p, const struct weir_peer_key *key)
 {
 	size_t lo = 0, hi = p->n;
 
@@ -121,7 +121,7 @@ static int remove_former(const struct identity *id, const struct peers *now)
 	int changes = 0;
 
 	if (!id->synced)
-		return map_prune(id->peers_fd, sizeof(struct weir_endpoint),
+		return map_prune(id->peers_fd, sizeof(struct weir_peer_key),
 				 sizeof(struct weir_peer), not_wanted, (void *)now);
 	for (size_t i = 0; i < id->last.n; i++) {
 		int err = find_row(now, &id->last.rows[i].key)

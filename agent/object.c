@@ -6,6 +6,7 @@
 #include "base/inet.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #define MAX_NAMESPACE 63 /* Kubernetes' lengths, for which struct weir_pod_names is made */
@@ -175,6 +176,13 @@ static int parse_target_port(struct service_port *port, const json_t *item, cons
 	return r;
 }
 
+uint8_t protocol_parse(const char *name)
+{
+	if (name && !strcmp(name, "UDP"))
+		return IPPROTO_UDP;
+	return name && !strcmp(name, "SCTP") ? IPPROTO_SCTP : IPPROTO_TCP;
+}
+
 static int parse_service_port(void *ctx, const json_t *item, const char *path, char **ret_error)
 {
 	struct service *s = ctx;
@@ -198,7 +206,7 @@ static int parse_service_port(void *ctx, const json_t *item, const char *path, c
 		return r;
 	port->port = (uint16_t)number;
 	port->node_port = (uint16_t)node_port;
-	port->tcp = !protocol || !strcmp(protocol, "TCP");
+	port->protocol = protocol_parse(protocol);
 	return parse_target_port(port, item, path, ret_error);
 }
 

@@ -13,7 +13,7 @@ struct service_port {
 	uint16_t port;
 	uint16_t target_port; /* as `port` when absent; 0: it is a name */
 	uint16_t node_port; /* 0: none */
-	bool tcp;
+	uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP; TCP when absent */
 };
 
 struct service {
@@ -34,13 +34,18 @@ struct endpoint {
 	char *pod; /* that targetRef names, in the slice's namespace; NULL: it is no pod */
 };
 
+struct slice_port {
+	uint16_t port;
+	uint8_t protocol; /* as in struct service_port */
+};
+
 struct endpoint_slice {
 	char *namespace;
 	char *name;
 	char *service; /* label kubernetes.io/service-name; NULL when absent */
 	struct endpoint *endpoints;
 	size_t n_endpoints;
-	uint16_t *ports; /* where all of them listen; none: any port */
+	struct slice_port *ports; /* where all of them listen; none: any port */
 	size_t n_ports;
 };
 
@@ -94,6 +99,9 @@ void service_free(struct service *service);
 void endpoint_slice_free(struct endpoint_slice *slice);
 void namespace_free(struct namespace *namespace);
 void node_free(struct node *node);
+
+/* Of a port: IPPROTO_TCP, also for NULL, IPPROTO_UDP or IPPROTO_SCTP. */
+uint8_t protocol_parse(const char *name);
 
 /*
  * Readers of JSON fields, for every kind of object; pods too. path names o in errors

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/peers.h"
 
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,6 @@
 /* Who wins when several claim a key; below one of these the order of names decides. */
 enum rank {
 	RANK_SERVICE, /* kube-proxy may put ClusterIPs on a node's interface, so they come first */
-	RANK_SERVICE_UDP, /* one address and port, two Services: TCP is what is counted */
 	RANK_HEADLESS,
 	RANK_POD,
 	RANK_NODE,
@@ -50,11 +50,13 @@ static int compare_names(const char *ns_a, const char *a, const char *ns_b, cons
 	return r ? r : strcmp(a, b);
 }
 
-int peers_compare_key(const struct weir_endpoint *a, const struct weir_endpoint *b)
+int peers_compare_key(const struct weir_peer_key *a, const struct weir_peer_key *b)
 {
 	int r = memcmp(&a->addr, &b->addr, sizeof(a->addr));
 
-	return r ? r : (int)a->port - (int)b->port;
+	if (!r)
+		r = (int)a->port - (int)b->port;
+	return r ? r : (int)a->protocol - (int)b->protocol;
 }
 
 /* -- what is known, in order, so that it is found -------------------------------------------- */
@@ -255,15 +257,39 @@ static bool selects(const struct service *service, const struct pod *pod)
 
 /* -- rows ------------------------------------------------------------------------------------- */
 
-static void add_row(struct build *b, const struct weir_addr *addr, uint16_t port,
-		    struct weir_peer value, enum rank rank, size_t order)
+static void append_row(struct build *b, struct weir_peer_key key, struct weir_peer value,
+		       enum rank rank, size_t order)
 {
-	struct peer_row row = { .value = value, .rank = (uint64_t)rank << 32 | order };
+	struct peer_row row = { key, value, (uint64_t)rank << 32 | order };
 
-	if (addr)
-		row.key.addr = *addr;
-	row.key.port = port;
 	list_append(b->out->rows, b->out->n, row);
+}
+
+/* All ports of an address. */
+static void add_row(struct build *b, const struct weir_addr *addr, struct weir_peer value,
+		    enum rank rank, size_t order)
+{
+	append_row(b, (struct weir_peer_key){ .addr = *addr }, value, rank, order);
+}
+
+/* One port of it; addr: NULL for every node. What is neither TCP nor UDP is asked for by nobody. */
+static void add_port(struct build *b, const struct weir_addr *addr, struct slice_port port,
+		     struct weir_peer value, enum rank rank, size_t order)
+{
+	struct weir_peer_key key = { .port = port.port };
+
+	if (port.protocol != IPPROTO_TCP && port.protocol != IPPROTO_UDP)
+		return;
+	if (addr)
+		key.addr = *addr;
+	key.protocol = port.protocol == IPPROTO_TCP ? 0 : port.protocol;
+	append_row(b, key, value, rank, order);
+}
+
+/* Where the pods that a Service selects listen for it. */
+static struct slice_port target_of(const struct service_port *port)
+{
+	return (struct slice_port){ port->target_port ?: port->port, port->protocol };
 }
 
 static void name_port(struct build *b, uint16_t port)
@@ -285,16 +311,16 @@ static void add_pods(struct build *b)
 
 		if (i && weir_addr_equal(&h->addr, &h[-1].addr))
 			continue;
-		add_row(b, &h->addr, 0, (struct weir_peer){ .workload = h->known->workload },
-			RANK_POD, 0);
+		add_row(b, &h->addr, (struct weir_peer){ .workload = h->known->workload }, RANK_POD,
+			0);
 	}
 	for (size_t i = 0; i < b->n_pods; i++) {
 		name_ports(b, &b->pods[i].pod->containers);
 		name_ports(b, &b->pods[i].pod->init_containers);
 	}
 	for (size_t i = 0; i < b->n_nodes; i++)
-		add_row(b, &b->nodes[i], 0, (struct weir_peer){ .workload = WEIR_ID_HOST },
-			RANK_NODE, 0);
+		add_row(b, &b->nodes[i], (struct weir_peer){ .workload = WEIR_ID_HOST }, RANK_NODE,
+			0);
 }
 
 /* The workload at one end of a Service. A slice may name a pod that is not known (yet). */
@@ -357,9 +383,9 @@ static void add_headless_end(struct build *b, const struct endpoint_slice *slice
 	struct weir_peer value = { endpoint_workload(b, slice, e), id };
 
 	for (size_t i = 0; i < slice->n_ports; i++)
-		add_row(b, &e->addr, slice->ports[i], value, RANK_HEADLESS, order);
+		add_port(b, &e->addr, slice->ports[i], value, RANK_HEADLESS, order);
 	if (!slice->n_ports)
-		add_row(b, &e->addr, 0, value, RANK_HEADLESS, order);
+		add_row(b, &e->addr, value, RANK_HEADLESS, order);
 }
 
 /* Its name has the addresses of the pods, and theirs are the ports. */
@@ -379,19 +405,18 @@ static void add_headless(struct build *b, const struct service *service, uint32_
 
 		for (size_t j = 0; selects(service, pod) && j < pod->n_ips; j++)
 			for (size_t k = 0; k < service->n_ports; k++)
-				add_row(b, &pod->ips[j],
-					service->ports[k].target_port ?: service->ports[k].port,
-					(struct weir_peer){ b->pods[i].workload, id },
-					RANK_HEADLESS, order);
+				add_port(b, &pod->ips[j], target_of(&service->ports[k]),
+					 (struct weir_peer){ b->pods[i].workload, id },
+					 RANK_HEADLESS, order);
 	}
 }
 
-static void add_served(struct build *b, uint32_t workload, uint16_t port, uint32_t service,
+static void add_served(struct build *b, uint32_t workload, struct slice_port port, uint32_t service,
 		       uint32_t rank)
 {
-	if (workload >= WEIR_ID_FIRST)
+	if (workload >= WEIR_ID_FIRST && port.protocol == IPPROTO_TCP)
 		list_append(b->out->served, b->out->n_served,
-			    ((struct peer_served){ workload, port, service, rank }));
+			    ((struct peer_served){ workload, port.port, service, rank }));
 }
 
 /* Where the workloads behind a Service listen for it: by its slices, or by what it selects. */
@@ -413,9 +438,7 @@ static void add_serving(struct build *b, const struct service *service, uint32_t
 	}
 	for (size_t i = 0; !n && service->selector.n && i < b->n_pods; i++)
 		for (size_t k = 0; selects(service, b->pods[i].pod) && k < service->n_ports; k++)
-			add_served(b, b->pods[i].workload,
-				   service->ports[k].target_port ?: service->ports[k].port, id,
-				   rank);
+			add_served(b, b->pods[i].workload, target_of(&service->ports[k]), id, rank);
 }
 
 static void add_service(struct build *b, const struct service *service, size_t order)
@@ -425,19 +448,20 @@ static void add_service(struct build *b, const struct service *service, size_t o
 
 	value.workload = service_workload(b, service);
 	for (size_t i = 0; i < service->n_cluster_ips; i++)
-		add_row(b, &service->cluster_ips[i], 0, value, RANK_SERVICE, order);
+		add_row(b, &service->cluster_ips[i], value, RANK_SERVICE, order);
 	for (size_t i = 0; i < service->n_ports; i++) {
 		const struct service_port *port = &service->ports[i];
-		enum rank rank = port->tcp ? RANK_SERVICE : RANK_SERVICE_UDP;
+		struct slice_port dialled = { port->port, port->protocol },
+				  on_nodes = { port->node_port, port->protocol };
 
 		name_port(b, port->port);
 		name_port(b, port->target_port);
 		for (size_t j = 0; j < service->n_external_ips; j++)
-			add_row(b, &service->external_ips[j], port->port, value, rank, order);
+			add_port(b, &service->external_ips[j], dialled, value, RANK_SERVICE, order);
 		if (!port->node_port)
 			continue;
 		name_port(b, port->node_port);
-		add_row(b, NULL, port->node_port, value, rank, order);
+		add_port(b, NULL, on_nodes, value, RANK_SERVICE, order);
 	}
 	if (is_headless(service))
 		add_headless(b, service, value.service, order);
@@ -449,7 +473,7 @@ static void name_slice_ports(struct build *b)
 {
 	for (size_t i = 0; i < b->n_slices; i++)
 		for (size_t j = 0; j < b->slices[i]->n_ports; j++)
-			name_port(b, b->slices[i]->ports[j]);
+			name_port(b, b->slices[i]->ports[j].port);
 }
 
 static int compare_rows(const void *a, const void *b)

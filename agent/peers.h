@@ -4,8 +4,8 @@
  * weir_named_ports should hold. Needs no kernel.
  *
  *   - pods: the workload; of two that show one address the one that has it now (pod_supersedes())
- *   - Services as they are dialled: ClusterIPs; external and load balancers' addresses by port;
- *     NodePorts on the addresses of nodes; pods of a headless Service by its ports
+ *   - Services as they are dialled: ClusterIPs; external and load balancers' addresses by port and
+ * protocol; NodePorts on the addresses of nodes; pods of a headless Service by its ports
  *   - nodes, and pods in their network namespaces: host
  */
 #ifndef WEIR_AGENT_PEERS_H
@@ -21,7 +21,7 @@ struct peers_naming {
 	bool served; /* say which Services workloads serve */
 };
 
-/* A workload that is behind a Service, where it listens. */
+/* A workload that is behind a Service, where it listens over TCP. */
 struct peer_served {
 	uint32_t workload;
 	uint32_t port;
@@ -31,7 +31,7 @@ struct peer_served {
 };
 
 struct peer_row {
-	struct weir_endpoint key;
+	struct weir_peer_key key;
 	struct weir_peer value;
 	uint64_t rank; /* of rows with one key the least counts */
 };
@@ -52,7 +52,7 @@ void peers_build(const struct source *source, const struct peers_naming *naming,
 void peers_free(struct peers *p);
 
 int peers_compare_served(const struct peer_served *a, const struct peer_served *b);
-int peers_compare_key(const struct weir_endpoint *a, const struct weir_endpoint *b);
+int peers_compare_key(const struct weir_peer_key *a, const struct weir_peer_key *b);
 
 #define _cleanup_peers_ _cleanup_(peers_free)
 

@@ -307,15 +307,15 @@ static void sweep_names(const struct loader *l, struct names *names, struct iden
 {
 	struct freeing freeing = { l, identity };
 	_cleanup_free_ void *peers = NULL;
-	size_t n = 0, size = sizeof(struct weir_endpoint) + sizeof(struct weir_peer);
+	size_t n = 0, size = sizeof(struct weir_peer_key) + sizeof(struct weir_peer);
 
-	if (map_read(loader_map(l, "weir_peers"), sizeof(struct weir_endpoint),
+	if (map_read(loader_map(l, "weir_peers"), sizeof(struct weir_peer_key),
 		     sizeof(struct weir_peer), &peers, &n))
 		return;
 	for (size_t i = 0; i < n; i++) {
 		struct weir_peer peer;
 
-		memcpy(&peer, (char *)peers + i * size + sizeof(struct weir_endpoint),
+		memcpy(&peer, (char *)peers + i * size + sizeof(struct weir_peer_key),
 		       sizeof(peer));
 		add_id(used, peer.workload);
 		add_id(used, peer.service);

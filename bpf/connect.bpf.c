@@ -52,7 +52,7 @@ static __always_inline void choose_flow(struct attempt *a, const struct weir_ans
 	if (q->lo)
 		flow->peer = a->pod->workload;
 	else
-		account_peer(flow, &a->dst, a->port);
+		account_peer(flow, &a->dst, a->port, 0);
 }
 
 /*

@@ -179,7 +179,7 @@ static __always_inline void choose_lookup(struct weir_flow_key *flow,
 	flow->port = WEIR_DNS_PORT;
 	flow->direction = WEIR_OUTBOUND;
 	flow->via = WEIR_VIA_PROXY;
-	account_peer(flow, server, WEIR_DNS_PORT);
+	account_peer(flow, server, WEIR_DNS_PORT, IPPROTO_UDP);
 }
 
 static __always_inline int by_proxy(const struct weir_udp_sock *known, const struct weir_pod *pod)
@@ -203,7 +203,7 @@ static __always_inline void choose_own(struct weir_flow_key *flow, const struct 
 		flow->peer = WEIR_ID_SEVERAL;
 		return;
 	}
-	account_peer(flow, &d->remote.addr, inbound ? 0 : d->remote.port);
+	account_peer(flow, &d->remote.addr, inbound ? 0 : d->remote.port, IPPROTO_UDP);
 	if (inbound)
 		flow->service = WEIR_ID_NONE;
 }

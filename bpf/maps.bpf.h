@@ -68,7 +68,7 @@ WEIR_HASH(weir_origdst, struct weir_origdst_key, struct weir_origdst, WEIR_ORIGD
 WEIR_HASH(weir_pending, struct weir_netns, __u64, 4096, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_names, __u32, struct weir_name, 65536, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_traits, __u32, struct weir_traits, 65536, BPF_F_NO_PREALLOC);
-WEIR_HASH(weir_peers, struct weir_endpoint, struct weir_peer, 131072, BPF_F_NO_PREALLOC);
+WEIR_HASH(weir_peers, struct weir_peer_key, struct weir_peer, 131072, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_flows, struct weir_flow_key, struct weir_flow, WEIR_FLOWS_MAX, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_flow_ports, struct weir_flow_port, __u64, 65536, BPF_F_NO_PREALLOC);
 WEIR_HASH(weir_verdicts, struct weir_verdict_key, __u64, 16384, BPF_F_NO_PREALLOC);

@@ -229,12 +229,12 @@ static __always_inline void choose_accepted_flow(struct weir_flow_key *flow,
 	flow->direction = leg.direction;
 	flow->via = leg.via;
 	if (leg.direction == WEIR_INBOUND) {
-		account_peer(flow, &remote->addr, 0);
+		account_peer(flow, &remote->addr, 0, 0);
 		flow->service = WEIR_ID_NONE;
 	} else if (within) {
 		flow->peer = pod->workload;
 	} else {
-		account_peer(flow, &local->addr, local->port);
+		account_peer(flow, &local->addr, local->port, 0);
 	}
 }
 

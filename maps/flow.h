@@ -46,12 +46,18 @@ struct weir_traits {
 };
 
 /*
- * Value of weir_peers; key: struct weir_endpoint. An outbound connection asks for the address and
- * port that were dialled: a Service on an address that others share (external, or that of a
- * headless Service's pod). Then for the address with port 0: a pod, a node, a ClusterIP. When that
- * is WEIR_ID_HOST it asks for :: with the port: a NodePort is open on every node. An inbound one
- * asks for the address alone, for the peer's port says nothing.
+ * Key of weir_peers. An outbound connection asks for the address and port that were dialled: a
+ * Service on an address that others share (external, or that of a headless Service's pod). Then for
+ * the address with port 0: a pod, a node, a ClusterIP. When that is WEIR_ID_HOST it asks for ::
+ * with the port: a NodePort is open on every node. An inbound one asks for the address alone, for
+ * the peer's port says nothing. A port of TCP and the same of UDP may be those of two Services.
  */
+struct weir_peer_key {
+	struct weir_addr addr;
+	__u16 port; /* host order */
+	__u16 protocol; /* of the port: IPPROTO_UDP, or 0, which is TCP */
+};
+
 struct weir_peer {
 	__u32 workload; /* id */
 	__u32 service; /* id, WEIR_ID_NONE unless the address is a Service's */
@@ -142,6 +148,7 @@ enum weir_tls {
 		WEIR_TLS_MAX = 3
 };
 
+_Static_assert(sizeof(struct weir_peer_key) == 20, "ABI");
 _Static_assert(sizeof(struct weir_name) == 384, "ABI");
 _Static_assert(sizeof(struct weir_traits) == 400, "ABI");
 _Static_assert(sizeof(struct weir_flow_key) == 24, "ABI");

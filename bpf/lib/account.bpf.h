@@ -35,30 +35,32 @@ static __always_inline __u32 account_port(__u16 port)
 	return account_named(port) ? port : WEIR_PORT_DYNAMIC;
 }
 
-/* See struct weir_peer. */
+/* See struct weir_peer_key. */
 static __always_inline const struct weir_peer *account_find_peer(const struct weir_addr *addr,
-								 __u16 port)
+								 __u16 port, __u16 protocol)
 {
-	struct weir_endpoint key = { .addr = *addr, .port = port };
+	struct weir_peer_key key = { .addr = *addr, .port = port, .protocol = protocol };
 	const struct weir_peer *peer = bpf_map_lookup_elem(&weir_peers, &key), *by_port;
 
 	if (peer || !port)
 		return peer;
 	key.port = 0;
+	key.protocol = 0;
 	peer = bpf_map_lookup_elem(&weir_peers, &key);
 	if (!peer || peer->workload != WEIR_ID_HOST)
 		return peer;
 	__builtin_memset(&key, 0, sizeof(key));
 	key.port = port;
+	key.protocol = protocol;
 	by_port = bpf_map_lookup_elem(&weir_peers, &key);
 	return by_port ? by_port : peer;
 }
 
-/* port: as dialled, in host order; 0 for an inbound connection. */
+/* port: as dialled, in host order; 0 for an inbound connection. protocol: 0 is TCP. */
 static __always_inline void account_peer(struct weir_flow_key *flow, const struct weir_addr *addr,
-					 __u16 port)
+					 __u16 port, __u16 protocol)
 {
-	const struct weir_peer *peer = account_find_peer(addr, port);
+	const struct weir_peer *peer = account_find_peer(addr, port, port ? protocol : 0);
 
 	if (peer) {
 		flow->peer = peer->workload;

@@ -89,7 +89,7 @@ static __always_inline int adopt_flow(struct weir_flow_key *flow, struct tcp_soc
 	if (within)
 		flow->peer = pod->workload;
 	else
-		account_peer(flow, &peer->addr, leg.direction == WEIR_OUTBOUND ? peer->port : 0);
+		account_peer(flow, &peer->addr, leg.direction == WEIR_OUTBOUND ? peer->port : 0, 0);
 	if (leg.direction == WEIR_INBOUND)
 		flow->service = WEIR_ID_NONE;
 	return 1;

@@ -306,6 +306,26 @@ def test_services_as_they_are_dialled(node):
     assert figures(node, server, "inbound", peer_workload="asks", port="5000")["sent_datagrams"] == 1
 
 
+def test_one_address_and_port_of_two_services(node):
+    """External address and NodePort: UDP is one Service's, TCP another's, and each is named as it is dialled."""
+    client, server = pod_of(node, "resolves"), pod_of(node, "resolver")
+    for name, protocol in (("over-tcp", "TCP"), ("over-udp", "UDP")):
+        node.write_object({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+                           "spec": {"type": "LoadBalancer", "externalIPs": ["203.0.113.53"], "selector": server.labels,
+                                    "ports": [{"port": 53, "nodePort": 30053, "protocol": protocol}]}})
+    node.write_object({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-u"}, "status": {"addresses": [{"type": "InternalIP", "address": "10.77.0.9"}]}})
+    with Shell(client, uid=0) as near:
+        near(TOOLS + "s = udp()")
+        for to, port in (("203.0.113.53", 53), ("10.77.0.9", 30053)):
+            key = "outbound", "resolver", "over-udp", str(port), "direct"
+            wait_until(lambda key=key, to=to, port=port: near(f"s.sendto(b'x', ('{to}', {port})) and None") or key in series(node, client), "the Services")
+            near(f"t = tcp(); t.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, 300); t.connect_ex(('{to}', {port})); t.close()")
+    failed = {(dict(labels)["peer_service"], dict(labels)["port"]) for (name, labels), value in metrics(node).items()
+              if name == "weir_tcp_connections_failed_total" and ("workload", "resolves") in labels and value}
+    assert failed == {("over-tcp", "53"), ("over-tcp", "30053")}
+    assert not [key for key in series(node, client) if key[2] == "over-tcp"]
+
+
 def test_the_peer_is_looked_up_for_each_datagram(node):
     """A name that becomes known, and an address that another pod gets: each datagram counts for whoever has the address then."""
     client = pod_of(node, "stayer")

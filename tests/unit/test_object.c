@@ -5,6 +5,7 @@
 #include "base/inet.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,8 +77,8 @@ static void test_service(void **state)
 	assert_int_equal(s->n_ports, 2);
 	assert_int_equal(s->ports[0].node_port, 30080);
 	assert_string_equal(s->ports[0].name, "http");
-	assert_true(s->ports[0].tcp);
-	assert_false(s->ports[1].tcp);
+	assert_int_equal(s->ports[0].protocol, IPPROTO_TCP);
+	assert_int_equal(s->ports[1].protocol, IPPROTO_UDP);
 	assert_int_equal(s->ports[1].node_port, 0);
 }
 

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/inet.h"
 
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -60,7 +61,7 @@ static void build(const char *items, const struct peers_naming *naming, struct p
 	objects_free(&file.objects);
 }
 
-static const struct weir_peer *find(const struct peers *p, const struct weir_endpoint *key)
+static const struct weir_peer *find(const struct peers *p, const struct weir_peer_key *key)
 {
 	for (size_t i = 0; i < p->n; i++)
 		if (!peers_compare_key(&p->rows[i].key, key))
@@ -68,16 +69,21 @@ static const struct weir_peer *find(const struct peers *p, const struct weir_end
 	return NULL;
 }
 
-/* As account_find_peer() of the BPF programs asks. */
+/* As account_find_peer() of the BPF programs asks. to: "ADDRESS:PORT[/udp]" */
 static const struct weir_peer *dial(const struct peers *p, const char *to)
 {
-	struct weir_endpoint key = { .port = 0 }, by_port = { .port = 0 };
+	struct weir_peer_key key = { .port = 0 }, by_port = { .port = 0 };
+	_cleanup_free_ char *endpoint = strndup(to, strcspn(to, "/"));
 	const struct weir_peer *peer;
 
-	assert_int_equal(inet_parse_endpoint(to, key.addr.ip, &key.port), 0);
+	assert_int_equal(inet_parse_endpoint(endpoint, key.addr.ip, &key.port), 0);
+	if (strlen(endpoint) < strlen(to))
+		key.protocol = IPPROTO_UDP;
 	peer = find(p, &key);
 	by_port.port = key.port;
+	by_port.protocol = key.protocol;
 	key.port = 0;
+	key.protocol = 0;
 	peer = peer ?: find(p, &key);
 	if (peer && peer->workload == WEIR_ID_HOST && !peer->service)
 		return find(p, &by_port) ?: peer;
@@ -234,6 +240,33 @@ static void test_external_addresses_and_node_ports(void **state)
 	       "198.51.100.1:30080 Pod d/a = Service d/lb",
 	       "192.168.9.9:30080 Pod d/a = Service d/lb", "192.168.1.1:22 host",
 	       "198.51.100.1:22 host", "10.0.0.1:30080 Pod d/a");
+}
+
+/* One address and port, one NodePort, one pod's port: of TCP it is one Service's, of UDP another's.
+ */
+static void test_protocols(void **state)
+{
+	(void)state;
+#define NAMED_PORT(port, node_port, protocol) \
+	"\"ports\":[{\"port\":" port ",\"nodePort\":" node_port ",\"protocol\":\"" protocol "\"}]"
+#define LISTENS(port, protocol) "{\"port\":" port ",\"protocol\":\"" protocol "\"}"
+#define OUTSIDE			"\"externalIPs\":[\"203.0.113.1\"],"
+	EXPECT(
+		POD("a", "10.0.0.1") "," POD("b", "10.0.0.2") "," SERVICE(
+			"t", "\"clusterIP\":\"10.96.0.1\"," OUTSIDE NAMED_PORT("53", "30053",
+									       "TCP")) "," SERVICE("u", "\"clusterIP\":\"10.96.0.2\"," OUTSIDE NAMED_PORT("53", "30053", "UDP")) "," SERVICE("s", "\"clusterIP\":\"10.96.0.3\"," OUTSIDE NAMED_PORT("54", "30054", "SCTP")) "," SERVICE("ht", "\"clusterIP\":\"None\"") "," SERVICE("hu",
+																																								    "\"clusterIP\":\"None\"") "," SLICE("t",
+																																													"t", END_OF("10.0.0.1", "a"), LISTENS("5353", "TCP")) "," SLICE("u",
+																																																					"u",
+																																																					END_OF("10.0.0.2",
+																																																					       "b"),
+																																																					LISTENS("5353", "UDP")) "," SLICE("ht", "ht", END_OF("10.0.0.1", "a"), LISTENS("5353", "TCP")) "," SLICE("hu", "hu", END_OF("10.0.0.1", "a"), LISTENS("5353", "UDP")),
+		"203.0.113.1:53 Pod d/a = Service d/t", "203.0.113.1:53/udp Pod d/b = Service d/u",
+		"203.0.113.1:54 -", "203.0.113.1:54/udp -",
+		"192.168.9.9:30053 Pod d/a = Service d/t",
+		"192.168.9.9:30053/udp Pod d/b = Service d/u", "192.168.9.9:30054 host",
+		"10.0.0.1:5353 Pod d/a = Service d/ht", "10.0.0.1:5353/udp Pod d/a = Service d/hu",
+		"10.0.0.2:5353/udp Pod d/b", "10.96.0.1:53/udp Pod d/a = Service d/t");
 }
 
 static void test_the_host(void **state)
@@ -421,6 +454,7 @@ int main(void)
 		cmocka_unit_test(test_selectors_stand_in_for_slices),
 		cmocka_unit_test(test_headless),
 		cmocka_unit_test(test_external_addresses_and_node_ports),
+		cmocka_unit_test(test_protocols),
 		cmocka_unit_test(test_the_host),
 		cmocka_unit_test(test_an_address_that_is_used_again),
 		cmocka_unit_test(test_served),

@@ -2,6 +2,8 @@
 /* What Linkerd's inputs become. */
 #include "tests/unit/policies.h"
 
+#include <netinet/in.h>
+
 static void test_linkerd(void **state)
 {
 	_cleanup_policy_ struct policy *plain = linkerd("", "", "");
@@ -96,8 +98,10 @@ static void test_linkerd_errors(void **state)
 
 static void test_linkerd_control_plane(void **state)
 {
-	struct service_port ports[] = { { .port = 8443, .target_port = 16443, .tcp = true },
-					{ .port = 9443, .target_port = 0, .tcp = true } };
+	struct service_port ports[] = {
+		{ .port = 8443, .target_port = 16443, .protocol = IPPROTO_TCP },
+		{ .port = 9443, .target_port = 0, .protocol = IPPROTO_TCP }
+	};
 	struct service server = { .ports = ports, .n_ports = ARRAY_SIZE(ports) };
 	struct policy_options options = { .api_server = &server };
 	_cleanup_policy_ struct policy *p =
