@@ -256,6 +256,7 @@ def test_what_a_virtual_machine_sends_is_its_pods_own(node):
         assert (row["peer_workload"], row["peer_address"], row["sent_bytes"]) == (server.name, server.ip, 0)
 
 
+@pytest.mark.alone  # network namespaces that end, of whomever, are told to every agent of the machine
 def test_a_virtual_machine_costs_no_runs(lab):
     """A proxy that listens anew, and anew, gets what the machine sends; the agent does not look at all pods for that each second."""
     agent = lab.agent("--log.level=debug")

@@ -6,7 +6,6 @@ WEIR_PEERS says how many; `make bench` takes half a million.
 
 import json
 import os
-import resource
 
 from lab import Lab
 from lab.agent import total
@@ -93,6 +92,6 @@ def test_memory_does_not_grow_with_peers():
                 process.kill()
                 process.wait()
         assert after[1:] == before[1:]
-        assert after[0] - before[0] < 64 * resource.getpagesize(), (before[0], after[0])
+        assert after[0] - before[0] < 4 * PEERS, (before[0], after[0])  # less than could hold anything for each of them
         print(f"{4 * share} peers: {before[0] / 1e6:.2f} MB resident before, {after[0] / 1e6:.2f} MB after; {after[2]} series; "
               f"weir_flows {after[1]['weir_flows']:.0f}, weir_peers {after[1]['weir_peers']:.0f} entries")
