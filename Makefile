@@ -175,6 +175,7 @@ check: tests $(FUZZ)
 	-@scripts/fetch-envoy > /dev/null
 	-@scripts/fetch-cni > /dev/null
 	-@scripts/kube-build helm > /dev/null
+	-@scripts/fetch-schemas > /dev/null
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/check
 
 fuzz: $(FUZZ)

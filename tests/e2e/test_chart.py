@@ -4,12 +4,14 @@
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import time
 
 import pytest
 import yaml
 
+import schemas
 from lab import kubernetes
 from lab.apiserver import ApiServer
 from lab.command import BUILD, ROOT, WEIR, wait_until
@@ -21,14 +23,20 @@ CHART, VALUES = ROOT / "deploy" / "helm" / "weir", ROOT / "deploy" / "helm" / "v
 PLATFORMS = ("gke", "k3s", "openshift", "kind", "linkerd-cni")
 OTHERS = sorted(path.stem for path in VALUES.glob("*.yaml") if path.stem not in PLATFORMS)
 COMBINATIONS = [(), *((name,) for name in (*PLATFORMS, *OTHERS)), *itertools.product(PLATFORMS, OTHERS)]
-# What the chart makes that Kubernetes itself does not know.
-OPERATOR = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
+# Of Kubernetes, with which each combination is rendered: the oldest and the newest.
+KNOWN = schemas.versions() or ["1.25.0", "1.35.0"]
+VERSIONS = (KNOWN[0], KNOWN[-1])
+# With all that the chart can make.
+EVERYTHING = ("--set=linkerdCni.enabled=true,mountBpffs=true,networkPolicy.enabled=true,resourceQuota.enabled=true",
+              "--set=metrics.podMonitor.enabled=true,metrics.serviceMonitor.enabled=true,metrics.rules.enabled=true,metrics.dashboards.enabled=true")
 
 pytestmark = pytest.mark.skipif(not HELM.exists(), reason="helm is not built: scripts/kube-build helm (needs Go)")
+with_schemas = pytest.mark.skipif(not schemas.versions(), reason="no schemas of Kubernetes: scripts/fetch-schemas (needs Go)")
 
 
-def helm(*argv):
-    done = subprocess.run([HELM, *map(str, argv)], capture_output=True, text=True, timeout=60, env={**os.environ, "HELM_CACHE_HOME": "/nonexistent"})
+def helm(*argv, stdin=None):
+    done = subprocess.run([HELM, *map(str, argv)], input=stdin, capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "HELM_CACHE_HOME": "/nonexistent"})
     return done.returncode, done.stdout, done.stderr
 
 
@@ -42,6 +50,11 @@ def render(combination, *more):
     return [item for item in yaml.safe_load_all(out) if item]
 
 
+def invalid(items, version):
+    """What is wrong with the objects; nothing is known to be where no schemas are, which the tests of just them say."""
+    return [problem for item in items for problem in schemas.problems(item, version)] if schemas.versions() else []
+
+
 def one(items, kind, name=None):
     found = [item for item in items if item["kind"] == kind and name in (None, item["metadata"]["name"])]
     assert len(found) == 1, f"{kind} {name}: {len(found)}"
@@ -50,11 +63,13 @@ def one(items, kind, name=None):
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda names: "+".join(names) or "defaults")
 def test_renders_and_fits_together(combination):
-    """Lint is content; each mount has its volume, the labels select the pods, and every option is one that weir has."""
+    """Lint is content; no field is unknown to a version of Kubernetes or of a wrong type; monitors and rules are as the operator's own
+    CRDs say; each mount has its volume, the labels select the pods, and every option is one that weir has."""
     status, out, err = helm("lint", "--strict", "--quiet", CHART, *files(combination))
     assert status == 0, out + err
-    for version in ("1.25.0", "1.34.0"):
+    for version in VERSIONS:
         items = render(combination, f"--kube-version={version}")
+        assert not invalid(items, version)
         names = [(item["kind"], item["metadata"]["name"]) for item in items]
         assert len(names) == len(set(names)), names
         daemonset = one(items, "DaemonSet")
@@ -67,6 +82,75 @@ def test_renders_and_fits_together(combination):
         assert not any(container["securityContext"]["privileged"] for container in spec["containers"])
         for container in spec["containers"] + spec.get("initContainers", []):
             accepts(container["args"])
+
+
+@with_schemas
+@pytest.mark.parametrize("minor", range(25, 36))
+def test_every_version_of_kubernetes_in_use(minor):
+    """What is rendered for a version is valid for the newest whose fields are known and that is not newer than it."""
+    version = [known for known in KNOWN if int(known.split(".")[1]) <= minor][-1]
+    items = render((), f"--kube-version=1.{minor}.0", *EVERYTHING)
+    assert {"PodMonitor", "ServiceMonitor", "PrometheusRule", "NetworkPolicy", "ResourceQuota", "DaemonSet"} <= {item["kind"] for item in items}
+    assert not invalid(items, version)
+
+
+@with_schemas
+def test_the_validation_finds_what_is_wrong():
+    items = render((), *EVERYTHING)
+    for kind, change, says in (
+            ("DaemonSet", lambda it: it["spec"]["template"]["spec"].update(hostNetworks=True), "'hostNetworks' was unexpected"),
+            ("DaemonSet", lambda it: it["spec"]["template"]["spec"].update(hostNetwork="true"), "is not of type 'boolean'"),
+            ("ClusterRole", lambda it: it["rules"][0].update(verb=["get"]), "'verb' was unexpected"),
+            ("PodMonitor", lambda it: it["spec"]["podMetricsEndpoints"][0].update(intervall="30s"), "'intervall' was unexpected"),
+            ("PodMonitor", lambda it: it["spec"]["podMetricsEndpoints"][0].update(interval="half a minute"), "does not match"),
+            ("ServiceMonitor", lambda it: it["spec"].pop("selector"), "'selector' is a required property"),
+            ("PrometheusRule", lambda it: it["spec"]["groups"][0]["rules"][0].update({"for": 5}), "is not of type 'string'")):
+        item = json.loads(json.dumps(one(items, kind)))
+        change(item)
+        assert any(says in problem for problem in schemas.problems(item, KNOWN[-1])), (kind, says, schemas.problems(item, KNOWN[-1]))
+    assert invalid(items, KNOWN[0]), "a field that is too new for the oldest version is not found"
+
+
+def own_keys(at, path=()):
+    """Paths of the values that are the chart's own: not those below which Kubernetes or people give names."""
+    for key, value in at.items():
+        here = path + (key,)
+        if isinstance(value, dict) and value and key not in ("resources", "updateStrategy", "labels"):
+            yield here, True
+            yield from own_keys(value, here)
+        else:
+            yield here, False
+
+
+def without(paths):
+    values = {}
+    for path in paths:
+        at = values
+        for key in path[:-1]:
+            at = at.setdefault(key, {})
+        at[path[-1]] = None
+    return json.dumps(values)
+
+
+def test_what_is_absent_has_its_default():
+    """As when a release keeps the values of an older chart, which did not have that key yet: nothing fails, nothing is switched off."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    keys = list(own_keys(values))
+    cases = [[path] for path, section in keys if section] + [[path for path, section in keys if not section]]
+    default = helm("template", "weir", CHART)[1]
+    assert len(cases) > 15 and "kind: DaemonSet" in default
+    for paths in cases:
+        status, out, err = helm("template", "weir", CHART, "--values=-", stdin=without(paths))
+        assert (status, out) == (0, default), (paths, err)
+
+
+def test_null_removes_what_is_kubernetes_own():
+    """A limit, an update strategy's details, a label."""
+    items = render((), "--set=resources.limits=null,updateStrategy.type=OnDelete,updateStrategy.rollingUpdate=null",
+                   "--set=metrics.dashboards.enabled=true,metrics.dashboards.labels.grafana_dashboard=null")
+    spec = one(items, "DaemonSet")["spec"]
+    assert spec["updateStrategy"] == {"type": "OnDelete"} and "limits" not in spec["template"]["spec"]["containers"][0]["resources"]
+    assert "grafana_dashboard" not in one(items, "ConfigMap")["metadata"]["labels"]
 
 
 def accepts(args):
@@ -176,17 +260,68 @@ def test_rights_are_the_calls_that_are_made(lab, peers):
         assert made() == allowed, f"allowed and not made: {allowed - made()}; made and not allowed: {made() - allowed}"
 
 
-def test_a_real_api_server_accepts_every_object(lab):
-    """Unknown fields, wrong types and what admission refuses are found by the server's own strict validation."""
+def crds():
+    return [schemas.load(path.stem) for path in sorted(schemas.FOLDER.glob("*s.yaml"))]
+
+
+def known(cluster):
+    """{(kind, name)} of all that a chart may make."""
+    kinds = "daemonsets,configmaps,serviceaccounts,services,roles,rolebindings,clusterroles,clusterrolebindings,networkpolicies,resourcequotas,secrets"
+    items = json.loads(cluster.kubectl("get", f"{kinds},podmonitors,servicemonitors,prometheusrules", "-A", "-o", "json").stdout)["items"]
+    return {(item["kind"], item["metadata"]["name"]) for item in items if not item["metadata"]["name"].startswith("system:")}
+
+
+def old_chart(folder):
+    """A chart of before: its values lack what has come since."""
+    chart = folder / "old" / "weir"
+    shutil.copytree(CHART, chart)
+    values = yaml.safe_load((chart / "values.yaml").read_text())
+    for key in ("networkPolicy", "resourceQuota", "linkerdCni", "mountBpffs", "hostPaths"):
+        del values[key]
+    del values["metrics"]["webConfig"], values["cni"]["exemptNamespaces"]
+    (chart / "values.yaml").write_text(yaml.safe_dump(values))
+    (chart / "Chart.yaml").write_text((CHART / "Chart.yaml").read_text().replace("version: 0.1.0", "version: 0.0.9"))
+    return chart
+
+
+def agent_args(cluster):
+    return json.loads(cluster.kubectl("get", "daemonset/weir", "-n", "weir-system", "-o", "json").stdout)["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
+def test_a_real_api_server(lab):
+    """Unknown fields, wrong types and what admission refuses are found by the server's own strict validation. A release there is
+    upgraded with the values of an older chart, rolled back and taken away."""
     if kubernetes.missing():
         pytest.skip(kubernetes.missing())
     with kubernetes.Kubernetes(lab.work / "kubernetes") as cluster:
         for namespace in ("weir-system", "linkerd-cni"):
             cluster.kubectl("create", "namespace", namespace)
+        cluster.kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(crds()))
+        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
         seen = set()
         for combination in COMBINATIONS:
-            items = [item for item in render(combination) if item["kind"] not in OPERATOR]
-            text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+            text = json.dumps({"apiVersion": "v1", "kind": "List", "items": render(combination)})
             if text not in seen:
                 cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
             seen.add(text)
+        release_lives_and_goes(cluster, lab.work)
+
+
+def release_lives_and_goes(cluster, folder):
+    def command(*argv):
+        status, out, err = helm(*argv, "--namespace=weir-system", f"--kubeconfig={cluster.admin}")
+        assert status == 0, (argv, out, err)
+        return out
+
+    before = known(cluster)
+    out = command("install", "weir", old_chart(folder), "--set=log.level=debug", "--set=metrics.podMonitor.enabled=true,metrics.rules.enabled=true")
+    assert "exec daemonset/weir -c weir -- weir check" in out
+    first = agent_args(cluster)
+    out = command("upgrade", "weir", CHART, "--reuse-values", "--set=mesh=istio")
+    assert "--log.level=debug" in agent_args(cluster) and "--mesh=istio" in agent_args(cluster)
+    status, _, err = helm("install", "weir", CHART, "--namespace=default", f"--kubeconfig={cluster.admin}")
+    assert status != 0 and "invalid ownership metadata" in err  # the cluster has one weir
+    command("rollback", "weir")
+    assert agent_args(cluster) == first
+    command("uninstall", "weir")
+    assert known(cluster) == before

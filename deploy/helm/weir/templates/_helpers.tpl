@@ -1,5 +1,23 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
 
+{{/*
+`helm upgrade --reuse-values` gives a new chart the values of the old one and none of its own, and a value may be null: what is
+absent has its default. Below what Kubernetes or people give keys to, nothing is filled in, so that null removes something there.
+*/}}
+{{- define "weir.complete" -}}
+{{- include "weir.fill" (dict "values" .Values "defaults" (.Files.Get "files/defaults.yaml" | fromYaml)) -}}
+{{- end -}}
+{{- define "weir.fill" -}}
+{{- $values := .values -}}
+{{- range $key, $default := .defaults -}}
+{{- if or (not (hasKey $values $key)) (kindIs "invalid" (get $values $key)) -}}
+{{- $_ := set $values $key $default -}}
+{{- else if and (kindIs "map" $default) (not (has $key (list "resources" "updateStrategy" "labels"))) -}}
+{{- include "weir.fill" (dict "values" (get $values $key) "defaults" $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "weir.name" -}}
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
