@@ -288,6 +288,7 @@ def agent_args(cluster):
     return json.loads(cluster.kubectl("get", "daemonset/weir", "-n", "weir-system", "-o", "json").stdout)["spec"]["template"]["spec"]["containers"][0]["args"]
 
 
+@with_schemas
 def test_a_real_api_server(lab):
     """Unknown fields, wrong types and what admission refuses are found by the server's own strict validation. A release there is
     upgraded with the values of an older chart, rolled back and taken away."""
