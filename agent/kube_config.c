@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/kube_config.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "agent/kube_config_files.h"
 #include "base/base64.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "base/yaml.h"
 
 /* What the kubelet mounts into a pod. */
 #define ACCOUNT	  "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -19,33 +19,16 @@
 
 #define fail(ret_error, ...) (*(ret_error) = xasprintf(__VA_ARGS__), -EINVAL)
 
-static int64_t mtime_ns(const struct stat *st)
-{
-	return st->st_mtim.tv_sec * 1000000000LL + st->st_mtim.tv_nsec;
-}
-
 bool kube_config_changed(const struct kube_config *c)
 {
-	struct stat st;
+	uint64_t now = c->files ? kube_config_files_stamp(c->files) : 0;
 
-	return c->file && stat(c->file, &st) == 0 &&
-	       (mtime_ns(&st) != c->mtime_ns || st.st_size != c->size ||
-		(int64_t)st.st_ino != c->inode);
-}
-
-static void remember(struct kube_config *c, const struct stat *st)
-{
-	c->mtime_ns = mtime_ns(st);
-	c->size = st->st_size;
-	c->inode = (int64_t)st->st_ino;
+	return now && now != c->stamp;
 }
 
 void kube_config_seen(struct kube_config *c)
 {
-	struct stat st;
-
-	if (stat(c->file, &st) == 0)
-		remember(c, &st);
+	c->stamp = kube_config_files_stamp(c->files);
 }
 
 bool kube_config_in_cluster(void)
@@ -76,27 +59,15 @@ static char *text_of(const json_t *o, const char *key)
 	return text && *text ? xstrdup(text) : NULL;
 }
 
-/* A path in a kubeconfig is relative to it. */
-static char *path_of(const struct kube_config *c, const json_t *o, const char *key)
-{
-	_cleanup_free_ char *path = text_of(o, key);
-	const char *slash = strrchr(c->file, '/');
-
-	if (!path || *path == '/' || !slash)
-		return TAKE_PTR(path);
-	return xasprintf("%.*s/%s", (int)(slash - c->file), c->file, path);
-}
-
 /* KEY-data beats KEY, as in kubectl. */
-static int pem_of(const struct kube_config *c, const json_t *o, const char *key,
-		  struct kube_pem *ret, char **ret_error)
+static int pem_of(const json_t *o, const char *key, struct kube_pem *ret, char **ret_error)
 {
 	_cleanup_free_ char *data_key = xasprintf("%s-data", key);
 	_cleanup_free_ char *data = text_of(o, data_key);
 	size_t len;
 
 	if (!data)
-		ret->file = path_of(c, o, key);
+		ret->file = text_of(o, key);
 	else if (base64_decode(data, &ret->data, &len) < 0)
 		return fail(ret_error, "%s is not base64", data_key);
 	return 0;
@@ -116,7 +87,7 @@ static int read_cluster(struct kube_config *c, const json_t *cluster, char **ret
 	c->insecure = json_is_true(json_object_get(cluster, "insecure-skip-tls-verify"));
 	c->server_name = text_of(cluster, "tls-server-name");
 	c->proxy_url = text_of(cluster, "proxy-url");
-	return pem_of(c, cluster, "certificate-authority", &c->ca, ret_error);
+	return pem_of(cluster, "certificate-authority", &c->ca, ret_error);
 }
 
 static char **strings_of(const json_t *list)
@@ -202,10 +173,6 @@ static int read_exec(struct kube_config *c, const json_t *exec, const json_t *cl
 	e->command = text_of(exec, "command");
 	if (!e->command)
 		return fail(ret_error, "exec.command is missing");
-	if (strchr(e->command, '/')) {
-		free(e->command);
-		e->command = path_of(c, exec, "command");
-	}
 	e->args = strings_of(json_object_get(exec, "args"));
 	e->env = env_of(json_object_get(exec, "env"));
 	e->install_hint = text_of(exec, "installHint");
@@ -214,24 +181,90 @@ static int read_exec(struct kube_config *c, const json_t *exec, const json_t *cl
 	return 0;
 }
 
+/* -- impersonation: another user's name in headers -------------------------------------------- */
+
+static int add_header(struct kube_config *c, const char *name, const json_t *value,
+		      char **ret_error)
+{
+	const char *text = json_string_value(value);
+	size_t n = 0;
+
+	if (!text || strpbrk(text, "\r\n"))
+		return fail(ret_error, "%s: a string of one line is expected", name);
+	while (c->headers && c->headers[n])
+		n++;
+	c->headers = xrealloc(c->headers, (n + 2) * sizeof(*c->headers));
+	c->headers[n] = xasprintf("%s: %s", name, text);
+	c->headers[n + 1] = NULL;
+	return 0;
+}
+
+static int add_headers(struct kube_config *c, const char *name, const json_t *values,
+		       char **ret_error)
+{
+	const json_t *value;
+	size_t i;
+	int err = 0;
+
+	json_array_foreach (values, i, value)
+		err = err ?: add_header(c, name, value, ret_error);
+	return err;
+}
+
+/* What no header's name may hold is written as in a URL. */
+static char *extra_name(const char *key)
+{
+	static const char token[] = "!#$&'*+-.^_`|~";
+	_cleanup_buf_ struct buf b = { 0 };
+
+	buf_str(&b, "Impersonate-Extra-");
+	for (const unsigned char *p = (const unsigned char *)key; *p; p++)
+		buf_printf(&b, isalnum(*p) || strchr(token, *p) ? "%c" : "%%%02X", *p);
+	return xstrdup(buf_text(&b));
+}
+
+static int read_impersonation(struct kube_config *c, const json_t *user, char **ret_error)
+{
+	const json_t *name = json_object_get(user, "as"), *uid = json_object_get(user, "as-uid");
+	const json_t *groups = json_object_get(user, "as-groups");
+	json_t *extra = json_object_get(user, "as-user-extra"), *values;
+	const char *key;
+	int err;
+
+	if (!name)
+		return uid || groups || extra
+			       ? fail(ret_error, "as-uid, as-groups and as-user-extra need as")
+			       : 0;
+	err = add_header(c, "Impersonate-User", name, ret_error);
+	if (!err && uid)
+		err = add_header(c, "Impersonate-Uid", uid, ret_error);
+	if (!err)
+		err = add_headers(c, "Impersonate-Group", groups, ret_error);
+	json_object_foreach (extra, key, values) {
+		_cleanup_free_ char *header = extra_name(key);
+
+		err = err ?: add_headers(c, header, values, ret_error);
+	}
+	return err;
+}
+
 static int read_user(struct kube_config *c, const json_t *user, const json_t *cluster,
 		     char **ret_error)
 {
-	int err = pem_of(c, user, "client-certificate", &c->cert, ret_error);
+	int err = pem_of(user, "client-certificate", &c->cert, ret_error);
 
 	if (!err)
-		err = pem_of(c, user, "client-key", &c->key, ret_error);
+		err = pem_of(user, "client-key", &c->key, ret_error);
 	if (err < 0)
 		return err;
 	if (json_object_get(user, "auth-provider"))
 		return fail(ret_error, "auth-provider is not supported (Kubernetes removed it in "
 				       "1.26): use exec");
-	if (json_object_get(user, "as") || json_object_get(user, "as-groups") ||
-	    json_object_get(user, "as-uid") || json_object_get(user, "as-user-extra"))
-		return fail(ret_error, "impersonation (as) is not supported: name the account that "
-				       "weir is to be");
+	err = read_impersonation(c, user, ret_error);
+	if (err < 0)
+		return err;
 	c->token = text_of(user, "token");
-	c->token_file = path_of(c, user, "tokenFile");
+	c->token_file = text_of(user, "tokenFile");
 	c->username = text_of(user, "username");
 	c->password = text_of(user, "password");
 	return read_exec(c, json_object_get(user, "exec"), cluster, ret_error);
@@ -262,8 +295,6 @@ static int read_root(struct kube_config *c, const json_t *root, char **ret_error
 	const json_t *context, *cluster, *user = NULL;
 	int err;
 
-	if (!json_is_object(root))
-		return fail(ret_error, "this is no kubeconfig");
 	if (!current || !*current)
 		return fail(ret_error, "current-context is missing");
 	err = find_named(root, "contexts", "context", current, &context, ret_error);
@@ -281,25 +312,20 @@ static int read_root(struct kube_config *c, const json_t *root, char **ret_error
 	return err < 0 ? err : read_user(c, user, cluster, ret_error);
 }
 
-static int load_kubeconfig(struct kube_config *c, const char *path, char **ret_error)
+static int load_kubeconfig(struct kube_config *c, const char *files, char **ret_error)
 {
-	_cleanup_free_ char *text = NULL, *error = NULL;
+	_cleanup_free_ char *error = NULL;
 	json_t *root = NULL;
-	struct stat st;
-	size_t len;
-	int err = stat(path, &st) < 0 ? -errno : file_read(path, MAX_FILE, &text, &len);
+	int err;
 
-	c->file = xstrdup(path);
-	if (err < 0) {
-		*ret_error = xasprintf("%s: %s", path, strerror(-err));
+	c->files = xstrdup(files);
+	kube_config_seen(c); /* first: what is written meanwhile is read again */
+	err = kube_config_files_read(files, &root, ret_error);
+	if (err < 0)
 		return err;
-	}
-	remember(c, &st);
-	err = yaml_load(text, len, &root, &error);
-	if (!err)
-		err = read_root(c, root, &error);
+	err = read_root(c, root, &error);
 	json_decref(root);
-	return err < 0 ? fail(ret_error, "%s: %s", path, error ?: strerror(-err)) : 0;
+	return err < 0 ? fail(ret_error, "%s: %s", files, error) : 0;
 }
 
 int kube_config_load(const char *kubeconfig, struct kube_config *ret, char **ret_error)
@@ -333,7 +359,7 @@ void kube_config_free(struct kube_config *c)
 	pem_free(&c->ca);
 	pem_free(&c->cert);
 	pem_free(&c->key);
-	free(c->file);
+	free(c->files);
 	free(c->server);
 	free(c->server_name);
 	free(c->proxy_url);
@@ -346,6 +372,7 @@ void kube_config_free(struct kube_config *c)
 	free(c->exec.install_hint);
 	strings_free(c->exec.args);
 	strings_free(c->exec.env);
+	strings_free(c->headers);
 	json_decref(c->exec.cluster);
 	*c = (struct kube_config){ 0 };
 }

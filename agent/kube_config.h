@@ -28,8 +28,8 @@ struct kube_exec_spec {
 };
 
 struct kube_config {
-	char *file; /* kubeconfig; NULL: in cluster */
-	int64_t mtime_ns, size, inode; /* of the version that was read */
+	char *files; /* kubeconfig, or several ("a:b"); NULL: in cluster */
+	uint64_t stamp; /* of the version that was read */
 	char *server; /* https://10.96.0.1:443, without a slash at the end */
 	struct kube_pem ca;
 	struct kube_pem cert;
@@ -41,6 +41,7 @@ struct kube_config {
 	char *username;
 	char *password;
 	struct kube_exec_spec exec;
+	char **headers; /* Impersonate-User: ... and the like; NULL ends them */
 	bool insecure;
 };
 

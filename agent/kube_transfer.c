@@ -197,6 +197,8 @@ static int set_credentials(struct kube_transfer *t, const struct kube_config *co
 		err = kube_config_token(config, &t->token, ret_error);
 	if (err < 0)
 		return err;
+	for (char **header = config->headers; header && *header; header++)
+		add_header(t, *header);
 	if (t->token) {
 		line = xasprintf("Authorization: Bearer %s", t->token);
 		add_header(t, line);

@@ -100,7 +100,9 @@ static char *explain(const struct kube_watch *w, const struct kube_result *resul
 {
 	/* an API server that has just started refuses what it allows a moment later */
 	bool starting = w->synced && w->failures < PATIENT_FAILURES;
-	_cleanup_free_ char *rule = result->status == 403 && !starting ? missing_rule(w) : NULL;
+	/* who may not be somebody else is told so in the answer */
+	bool lacks = result->status == 403 && !strstr(result->error, "cannot impersonate");
+	_cleanup_free_ char *rule = lacks && !starting ? missing_rule(w) : NULL;
 
 	if (rule)
 		return xasprintf("%s: %s", result->error, rule);

@@ -316,13 +316,22 @@ static void on_kube_changed(void *ctx, bool peers)
 	reconcile_after_rest(agent, peers && agent->ready ? REST_PEERS : REST);
 }
 
+/* As it is named, or by KUBECONFIG where no files of pods are named instead. */
+static const char *choose_kubeconfig(const struct agent_options *o)
+{
+	const char *said = o->kubeconfig || o->pods_dir ? o->kubeconfig : getenv("KUBECONFIG");
+
+	return said && *said ? said : NULL;
+}
+
 /* The API is asked when it is named, or when we run in a cluster and no files are named instead. */
 static int start_kube(struct agent *agent, char **ret_error)
 {
 	const struct agent_options *o = &agent->options;
-	bool in_cluster = o->kubeconfig ? !strcmp(o->kubeconfig, "in-cluster")
-					: !o->pods_dir && kube_config_in_cluster();
-	struct kube_options kube = { .kubeconfig = in_cluster ? NULL : o->kubeconfig,
+	const char *kubeconfig = choose_kubeconfig(o);
+	bool in_cluster = kubeconfig ? !strcmp(kubeconfig, "in-cluster")
+				     : !o->pods_dir && kube_config_in_cluster();
+	struct kube_options kube = { .kubeconfig = in_cluster ? NULL : kubeconfig,
 				     .node_name = o->node_name,
 				     .all_peers = o->all_peers,
 				     .watch_ms = o->watch_ms,
@@ -330,7 +339,7 @@ static int start_kube(struct agent *agent, char **ret_error)
 				     .ctx = agent };
 	int err;
 
-	if (!in_cluster && !o->kubeconfig)
+	if (!in_cluster && !kubeconfig)
 		return 0;
 	agent->lookup_pod = lookup_pod;
 	err = kube_start(&agent->kube, agent->loop, &agent->source, &kube, ret_error);

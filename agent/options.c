@@ -60,8 +60,8 @@ static const struct argp_option options[] = {
 	  "capture also pods that have their mesh's own iptables rules", 0 },
 	{ "pods-dir", OPT_PODS_DIR, "DIR", 0, "pods, Services, ... as JSON files; watched", 0 },
 	{ "kubeconfig", OPT_KUBECONFIG, "FILE", 0,
-	  "how to reach the Kubernetes API, or in-cluster (the default in a pod of a cluster, "
-	  "without --pods-dir)",
+	  "how to reach the Kubernetes API, or in-cluster (without --pods-dir: KUBECONFIG, or "
+	  "in-cluster in a pod of a cluster)",
 	  0 },
 	{ "peers", OPT_PEERS, "SCOPE", 0,
 	  "whose names are known: cluster, or node for this node's pods and Services only "

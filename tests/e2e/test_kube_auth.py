@@ -433,3 +433,28 @@ def test_in_cluster(lab, api, monkeypatch):
         agent.stop()
         if made:
             pathlib.Path("/run/secrets").rmdir()
+
+
+# -- several kubeconfigs, and another name -----------------------------------------------------------------------------------
+
+def test_kubeconfig_of_the_environment_may_be_several_files(lab, api, monkeypatch):
+    """The first that says something counts; one is missing, and one is written anew."""
+    whole = json.loads(api.kubeconfig("whole", user={"token": "bad-token"}).read_text())
+    first, second = api.folder / "first", api.folder / "second"
+    write_atomically(first, json.dumps({"users": [{"name": "agent", "user": {"token": "good-token"}}]}))
+    write_atomically(second, json.dumps(whole))
+    monkeypatch.setenv("KUBECONFIG", f"{first}:/nonexistent:{second}")
+    agent = lab.agent(without=("--pods-dir",))
+    assert connected(agent) and {request.user for request in api.log} == {"good-token"}
+    api.tokens = {"new-token"}
+    write_atomically(first, json.dumps({"users": [{"name": "agent", "user": {"token": "new-token"}}]}))
+    api.drop_connections()
+    wait_until(lambda: connected(agent), "the watches", 30)
+
+
+def test_impersonation(lab, api):
+    begin(lab, api, {"token": "good-token", "as": "system:serviceaccount:weir-system:weir", "as-groups": ["a", "b"]})
+    for request in api.log:
+        headers = request.handler.headers
+        assert headers["Impersonate-User"] == "system:serviceaccount:weir-system:weir"
+        assert headers.get_all("Impersonate-Group") == ["a", "b"]

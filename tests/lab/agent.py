@@ -66,19 +66,20 @@ def known(lab, pod):
 class Agent:
     """Made by Lab.agent(); running and ready."""
 
-    def __init__(self, lab, args, wait=True, mounts=None, under=()):
+    def __init__(self, lab, args, wait=True, mounts=None, under=(), without=()):
         self.lab, self.port = lab, free_port()
         self.log = lab.log_path("agent")
-        self.process = self._start(args, mounts or {}, under)
+        self.process = self._start(args, mounts or {}, under, without)
         if wait:
             self.wait_ready()
 
-    def _start(self, args, mounts, under):
+    def _start(self, args, mounts, under, without):
         if not WEIR.exists():
             raise LabError(f"{WEIR} is missing: run make")
         place = ["--cgroup", self.lab.agent_cgroup] + ([] if self.lab.keep else ["--pdeathsig"])
         argv = [PROBE, "exec", *place, "--", *under, WEIR, "agent", f"--cgroup-root={self.lab.cgroup_root}", *directories(self.lab),
                 f"--pods-dir={self.lab.pods_dir}", f"--state-dir={self.lab.state_dir}", f"--web.listen-address=127.0.0.1:{self.port}", "--node-name=node-a", *args]
+        argv = [arg for arg in argv if str(arg).split("=")[0] not in without]
         if mounts:  # what stands elsewhere for the agent alone
             binds = "".join(f"mount --bind {source} {target} && " for source, target in mounts.items())
             argv = ["unshare", "--mount", "sh", "-c", f'{binds}exec "$@"', "sh", *argv]

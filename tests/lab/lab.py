@@ -174,9 +174,12 @@ class Lab:
         """Loads one of Istio's rule sets into a pod."""
         iptables.load(pod, golden_text)
 
-    def agent(self, *args, wait=True, mounts=None, under=()):
-        """Starts the weir agent on this lab; mounts is {folder: where the agent alone sees it}, under the command that runs it."""
-        agent = Agent(self, args, wait, mounts, under)
+    def agent(self, *args, wait=True, mounts=None, under=(), without=()):
+        """Starts the weir agent on this lab.
+
+        mounts is {folder: where the agent alone sees it}, under the command that runs it, without the options that it is not given.
+        """
+        agent = Agent(self, args, wait, mounts, under, without)
         self.agents.append(agent)
         return agent
 

@@ -12,7 +12,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -94,12 +96,113 @@ static void test_wrong(void **state)
 	bad("a: *b", "");
 	bad(CONTEXT, "there is no user named 'u'");
 	bad(CONTEXT "users: [{name: u, user: {client-key-data: '***'}}]", "not base64");
-	bad(CONTEXT "users: [{name: u, user: {token: t, as: admin}}]", "impersonation");
+	bad(CONTEXT "users: [{name: u, user: {token: t, as-groups: [g]}}]", "need as");
+	bad(CONTEXT "users: [{name: u, user: {token: t, as: 'a\n\n b'}}]", "Impersonate-User");
+	bad(CONTEXT "users: [{name: u, user: {token: t, as: a, as-user-extra: {k: [[]]}}}]",
+	    "Impersonate-Extra-k");
 	bad(CONTEXT "users: [{name: u, user: {auth-provider: {name: gcp}}}]", "use exec");
 	bad(CONTEXT "users: [{name: u, user: {exec: {command: x}}}]", "exec.apiVersion");
 	bad(CONTEXT "users: [{name: u, user: {exec: {command: x, interactiveMode: Always, "
 		    "apiVersion: client.authentication.k8s.io/v1}}}]",
 	    "no terminal");
+}
+
+static void test_impersonation(void **state)
+{
+	static const char *const expected[] = { "Impersonate-User: system:node:a",
+						"Impersonate-Uid: 17", "Impersonate-Group: g",
+						"Impersonate-Group: h",
+						"Impersonate-Extra-acme.com%2Fscopes: view" };
+	struct kube_config c =
+		good(CONTEXT "users: [{name: u, user: {token: t, as: 'system:node:a', "
+			     "as-uid: '17', as-groups: [g, h], as-user-extra: "
+			     "{acme.com/scopes: [view]}}}]");
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++)
+		assert_string_equal(c.headers[i], expected[i]);
+	assert_null(c.headers[ARRAY_SIZE(expected)]);
+	kube_config_free(&c);
+}
+
+/* -- several files ---------------------------------------------------------------------------- */
+
+struct folder {
+	char path[64];
+};
+
+static void put(const struct folder *f, const char *name, const char *text)
+{
+	_cleanup_free_ char *path = xasprintf("%s/%s", f->path, name);
+	FILE *out = fopen(path, "w");
+
+	assert_non_null(out);
+	fputs(text, out);
+	fclose(out);
+}
+
+/* "x:y" as the names of files in the folder. */
+static char *several(const struct folder *f, const char *first, const char *second)
+{
+	return xasprintf("%s/%s::%s/%s", f->path, first, f->path, second);
+}
+
+static void test_several_files(void **state)
+{
+	struct folder f = { "/tmp/weir-kubeconfigs-XXXXXX" };
+	_cleanup_free_ char *error = NULL, *names = NULL, *ca = NULL, *none = NULL;
+	_cleanup_free_ char *half = NULL, *bad_one = NULL, *third = NULL, *below = NULL;
+	struct kube_config c = { 0 };
+
+	(void)state;
+	assert_non_null(mkdtemp(f.path));
+	below = xasprintf("%s/below", f.path);
+	assert_int_equal(mkdir(below, 0700), 0);
+	names = several(&f, "a", "below/b");
+	none = several(&f, "c", "d");
+	assert_int_equal(kube_config_load(none, &c, &error), -ENOENT);
+	assert_non_null(strstr(error, "none of these files is there"));
+	put(&f, "a",
+	    "contexts: [{name: x, context: {cluster: c, user: u}}]\n"
+	    "users: [{name: u, user: {token: first}}]\n");
+	put(&f, "below/b", CONTEXT "users: [{name: u, user: {token: second, as: admin}}]\n");
+	assert_int_equal(kube_config_load(names, &c, &error), 0);
+	ca = xasprintf("%s/ca.crt", below);
+	assert_string_equal(c.ca.file, ca); /* relative to its own file */
+	assert_string_equal(c.token, "first");
+	assert_null(c.headers); /* nothing of the second one of that name */
+	assert_false(kube_config_changed(&c));
+	put(&f, "below/b",
+	    CONTEXT "users: []\n# longer than it was, and so another one by its size"
+		    " even where clocks are coarse\n");
+	assert_true(kube_config_changed(&c));
+	kube_config_seen(&c);
+	assert_false(kube_config_changed(&c));
+	kube_config_free(&c);
+
+	half = several(&f, "none", "below/b"); /* one that is missing does not count */
+	free(error);
+	assert_int_equal(kube_config_load(half, &c, &error), -EINVAL);
+	assert_non_null(strstr(error, "there is no user named 'u'"));
+	put(&f, "c", "[");
+	bad_one = several(&f, "below/b", "c");
+	free(error);
+	assert_int_equal(kube_config_load(bad_one, &c, &error), -EINVAL);
+	assert_non_null(strstr(error, "/c: "));
+
+	put(&f, "e:g", CONTEXT "users: [{name: u, user: {token: colon}}]\n");
+	third = xasprintf("%s/e:g", f.path);
+	assert_int_equal(kube_config_load(third, &c, &error), 0);
+	assert_string_equal(c.token, "colon");
+	kube_config_free(&c);
+	for (const char *const *name =
+		     (const char *const[]){ "a", "below/b", "c", "e:g", "below", NULL };
+	     *name; name++) {
+		_cleanup_free_ char *path = xasprintf("%s/%s", f.path, *name);
+
+		assert_int_equal(remove(path), 0);
+	}
+	assert_int_equal(remove(f.path), 0);
 }
 
 static int credential(const char *status, struct kube_credential *ret, char **ret_error)
@@ -219,9 +322,10 @@ static void test_yaml(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kubeconfig), cmocka_unit_test(test_exec),
-		cmocka_unit_test(test_wrong),	   cmocka_unit_test(test_credential),
-		cmocka_unit_test(test_base64),	   cmocka_unit_test(test_yaml),
+		cmocka_unit_test(test_kubeconfig),    cmocka_unit_test(test_exec),
+		cmocka_unit_test(test_wrong),	      cmocka_unit_test(test_credential),
+		cmocka_unit_test(test_base64),	      cmocka_unit_test(test_yaml),
+		cmocka_unit_test(test_impersonation), cmocka_unit_test(test_several_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
