@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "agent/layout.h"
 #include "agent/map.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -60,16 +61,50 @@ static bool is_known_layout(const struct bpf_map *map, const struct bpf_map_info
 		(table_of(map) != FORMER_TABLES && pinned->value_size % sizeof(uint64_t) == 0));
 }
 
-static int refuse(const char *path, const struct bpf_map *map, const struct bpf_map_info *pinned,
-		  char **ret_error)
+static int refuse(const char *path, const char *why, char **ret_error)
 {
-	*ret_error =
-		xasprintf("%s is pinned by another version of weir with another layout (key and "
-			  "value of %u and %u bytes, not %u and %u): run that version, or weir "
-			  "cleanup, with which its figures are lost",
-			  path, pinned->key_size, pinned->value_size, bpf_map__key_size(map),
-			  bpf_map__value_size(map));
+	*ret_error = xasprintf("%s is pinned by another version of weir with another layout (%s): "
+			       "run that version, or weir cleanup, with which its figures are lost",
+			       path, why);
 	return -EEXIST;
+}
+
+static char *unlike_sizes(const struct bpf_map *map, const struct bpf_map_info *pinned)
+{
+	return xasprintf("key and value of %u and %u bytes, not %u and %u", pinned->key_size,
+			 pinned->value_size, bpf_map__key_size(map), bpf_map__value_size(map));
+}
+
+/* NULL when the members are the same, or when the kernel does not tell what they were. */
+static char *unlike_members(const struct bpf_object *obj, const struct bpf_map *map,
+			    const struct bpf_map_info *pinned)
+{
+	struct btf *former = pinned->btf_id ? btf__load_from_kernel_by_id(pinned->btf_id) : NULL;
+	const struct btf *now = bpf_object__btf(obj);
+	const char *name = "its type";
+	char *why = NULL;
+
+	if (former && now &&
+	    (!layout_is_kept(former, pinned->btf_key_type_id, now, bpf_map__btf_key_type_id(map),
+			     &name) ||
+	     !layout_is_kept(former, pinned->btf_value_type_id, now,
+			     bpf_map__btf_value_type_id(map), &name)))
+		why = xasprintf("%s is not what or where it was", name);
+	btf__free(former);
+	return why;
+}
+
+/* 0, or -EEXIST with *ret_error: what is pinned is not to be read as this version would. */
+static int check_layout(const char *path, const struct bpf_object *obj, const struct bpf_map *map,
+			const struct bpf_map_info *pinned, char **ret_error)
+{
+	_cleanup_free_ char *why = NULL;
+
+	if (!is_known_layout(map, pinned))
+		why = unlike_sizes(map, pinned);
+	else if (pinned->value_size == bpf_map__value_size(map))
+		why = unlike_members(obj, map, pinned);
+	return why ? refuse(path, why, ret_error) : 0;
 }
 
 /* Has to be replaced, and not by one that is to be replaced itself. */
@@ -97,7 +132,8 @@ static int adopt_flows(const char *bpf_dir, struct bpf_map *map, const struct bp
 					flows > pinned->max_entries ? flows : pinned->max_entries);
 }
 
-static int adopt_map(const char *bpf_dir, struct bpf_map *map, uint32_t flows, char **ret_error)
+static int adopt_map(const char *bpf_dir, const struct bpf_object *obj, struct bpf_map *map,
+		     uint32_t flows, char **ret_error)
 {
 	_cleanup_free_ char *path = path_of(bpf_dir, bpf_map__name(map));
 	bool is_flows = table_of(map) != FORMER_TABLES;
@@ -106,8 +142,8 @@ static int adopt_map(const char *bpf_dir, struct bpf_map *map, uint32_t flows, c
 
 	if (err == -ENOENT)
 		return is_flows ? bpf_map__set_max_entries(map, flows) : 0;
-	if (!err && !is_known_layout(map, &pinned))
-		return refuse(path, map, &pinned, ret_error);
+	if (!err && check_layout(path, obj, map, &pinned, ret_error))
+		return -EEXIST;
 	if (!err)
 		err = is_flows ? adopt_flows(bpf_dir, map, &pinned, flows)
 			       : bpf_map__set_max_entries(map, pinned.max_entries);
@@ -125,7 +161,7 @@ int former_adopt(const char *bpf_dir, struct bpf_object *obj, uint32_t flows, st
 		int err = 0;
 
 		if (!bpf_map__is_internal(map) && bpf_map__autocreate(map))
-			err = adopt_map(bpf_dir, map, flows, ret_error);
+			err = adopt_map(bpf_dir, obj, map, flows, ret_error);
 		if (err)
 			return err;
 	}

@@ -95,12 +95,18 @@ static const struct {
 	unsigned int bit;
 	const char *name;
 	const char *use;
+	enum check_result missing;
 } capabilities[] = {
-	{ CAP_BPF, "CAP_BPF", "to load programs" },
-	{ CAP_PERFMON, "CAP_PERFMON", "to read kernel structures in programs" },
-	{ CAP_NET_ADMIN, "CAP_NET_ADMIN", "to attach programs to cgroups and network namespaces" },
-	{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "to enter pods' network namespaces" },
-	{ CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "to find pods' network namespaces by their processes" },
+	{ CAP_BPF, "CAP_BPF", "to load programs", CHECK_FAILURE },
+	{ CAP_PERFMON, "CAP_PERFMON", "to read kernel structures in programs", CHECK_FAILURE },
+	{ CAP_NET_ADMIN, "CAP_NET_ADMIN", "to attach programs to cgroups and network namespaces",
+	  CHECK_FAILURE },
+	{ CAP_NET_BROADCAST, "CAP_NET_BROADCAST",
+	  "to hear at once of pods' addresses and of their end; else it looks every 10 seconds",
+	  CHECK_WARNING },
+	{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "to enter pods' network namespaces", CHECK_FAILURE },
+	{ CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "to find pods' network namespaces by their processes",
+	  CHECK_FAILURE },
 };
 
 static int effective_capabilities(unsigned long long *ret)
@@ -127,7 +133,7 @@ void check_capabilities(struct check *c)
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(capabilities); i++) {
 		bool has = effective >> capabilities[i].bit & 1;
 
-		check_point(c, has ? CHECK_OK : CHECK_FAILURE,
+		check_point(c, has ? CHECK_OK : capabilities[i].missing,
 			    has ? NULL
 				: "run as root, or add it to the container's securityContext",
 			    has ? "%s" : "%s is missing: it is needed %s", capabilities[i].name,

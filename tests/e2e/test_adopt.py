@@ -204,6 +204,10 @@ PROXIES = {"on all addresses": ("istio", REDIRECT["iptables-nft"], (f"0.0.0.0:{O
            "on loopback": ("linkerd", SETS["linkerd"], ("127.0.0.1:4140", "0.0.0.0:4143"), 2102)}
 
 
+PLUGINS = {**{f"istio-cni, {kind}": ("istio", rules_of, OUTBOUND, INBOUND, 1337) for kind, rules_of in REDIRECT.items()},
+           "linkerd-cni": ("linkerd", SETS["linkerd"], 4140, 4143, 2102)}
+
+
 @pytest.mark.parametrize("where", PROXIES)
 def test_ports_that_the_rules_have_seen(lab, where):
     """conntrack remembers for two minutes whom the rules redirected. What weir redirects from the same port must not be taken for it."""
@@ -242,6 +246,28 @@ def test_a_pod_with_istio_init_is_taken_over_when_it_wants(lab, agent):
     start_proxy(pod)
     wait_state(lab, pod.write(item))
     assert_redirected(pod.connect(f"{peer.ip}:80", uid=APP), f"{peer.ip}:80", OUTBOUND)
+
+
+@pytest.mark.parametrize("kind", PLUGINS)
+def test_the_way_back(lab, kind):
+    """istio-cni or linkerd-cni installed again stands behind weir-cni: rules come on top of what weir does. Then weir leaves, and
+    at no moment a connection misses the proxy, nor does the proxy lack its destination; what is established lives on."""
+    mesh, load_rules, outbound, inbound, uid = PLUGINS[kind]
+    agent = lab.agent()
+    pod, peer = lab.pod("web", mesh=mesh), plain_pod(lab, 80)
+    wait_state(lab, pod.write())
+    load_rules(pod)
+    pod.serve(f"127.0.0.1:{outbound}", f"0.0.0.0:{inbound}", uid=uid, container=f"{mesh}-proxy")
+    with established(pod, peer) as shell:
+        for step in ("both", "rules alone"):
+            for _ in range(2):
+                assert_redirected(pod.connect(f"{peer.ip}:80", uid=APP), f"{peer.ip}:80", outbound)
+                assert_redirected(peer.connect(f"{pod.ip}:8080"), f"{pod.ip}:8080", inbound)
+            assert shell("s.send(b'x') and s.recv(1).decode()") == "x"
+            if step == "both":
+                assert known(lab, pod)["state"] == "captured"
+                agent.stop()
+                lab.weir("cleanup")
 
 
 def test_a_wrong_value_is_told(lab, agent):

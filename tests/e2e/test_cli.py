@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from lab.agent import directories
 from lab.command import WEIR, run, wait_until
 from support import APP, OUTBOUND, PROXY, Shell, assert_redirected, mesh_pod, plain_pod, start_proxy
 
@@ -36,6 +37,13 @@ def test_check_finds_nothing_wrong_and_takes_the_agents_cgroup(lab, agent):
     done = lab.weir("check", check=False)
     assert done.returncode == 0, done.stdout
     assert str(lab.cgroup_root) in done.stdout
+
+
+def test_check_tells_of_rights_that_are_missing(lab, agent):
+    """What the agent cannot do without is a failure; without the right to be told of networks it looks now and then."""
+    for right, mark, status in (("net_broadcast", "\N{DOUBLE EXCLAMATION MARK}", 0), ("sys_ptrace", "\N{MULTIPLICATION SIGN}", 1)):
+        done = run("setpriv", f"--bounding-set=-{right}", WEIR, "check", *directories(lab), check=False)
+        assert f"{mark} CAP_{right.upper()} is missing: it is needed to" in done.stdout and done.returncode == status, done.stdout
 
 
 def test_cleanup_waits_for_the_agent_and_removes_everything(lab, agent):

@@ -10,7 +10,7 @@ from books import FIELDS, books, flow, metrics, mirrored, pod_of, settled
 from lab import Lab
 from lab.agent import total
 from lab.command import run
-from support import BPFTOOL, Shell, entries
+from support import BPFTOOL, Shell, compile_bpf, entries
 from test_udp import TOOLS as DATAGRAMS
 from test_udp import figures
 from test_udp import wanted as datagrams
@@ -186,6 +186,30 @@ def test_another_layout_is_refused_and_named():
         assert agent.process.wait(20) != 0
         assert "weir_verdicts is pinned by another version of weir with another layout" in agent.stderr()
         assert "16 and 16 bytes, not 16 and 8" in agent.stderr() and "weir cleanup" in agent.stderr()
+        assert [pin.name for pin in lab.bpf_dir.iterdir() if pin.is_file()] == ["weir_verdicts"]
+
+
+VERDICTS = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct key { __u32 workload; %s; };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 100); __uint(map_flags, 1); __type(key, struct key); __type(value, __u64); } weir_verdicts SEC(".maps");
+SEC("socket") int uses(void *ctx) { struct key key = {}; return bpf_map_lookup_elem(&weir_verdicts, &key) != 0; }
+"""
+
+
+@pytest.mark.parametrize("members,differs", [("__u32 direction, verdict, reason", None), ("__u32 verdict, direction, reason", "verdict")])
+def test_another_meaning_of_the_same_size_is_refused_and_named(members, differs):
+    """What the kernel keeps of a table's types tells whether two fields have changed places."""
+    with Lab("meaning") as lab:
+        program = compile_bpf(lab.work, "verdicts", VERDICTS % members)
+        run(BPFTOOL, "prog", "load", program, lab.bpf_dir / "uses", "pinmaps", lab.bpf_dir)
+        (lab.bpf_dir / "uses").unlink()
+        agent = lab.agent(wait=differs is None)
+        if not differs:
+            return
+        assert agent.process.wait(20) != 0
+        assert f"weir_verdicts is pinned by another version of weir with another layout ({differs} is not what or where it was)" in agent.stderr()
         assert [pin.name for pin in lab.bpf_dir.iterdir() if pin.is_file()] == ["weir_verdicts"]
 
 
