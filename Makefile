@@ -50,7 +50,7 @@ READERS := $(BASE) $(filter agent/pod.c agent/object.c agent/endpoint_slice.c ag
 	agent/annotations.c agent/go_text.c \
 	agent/lists.c agent/init_args.c agent/proxy_config.c agent/istio_inputs.c agent/policy%.c,$(AGENT))
 PURE := $(sort $(READERS) $(filter agent/workload.c agent/peers.c agent/cgroup_name.c agent/routes.c agent/layout.c \
-	agent/loop.c agent/scrapers.c agent/kube_json.c agent/kube_resource.c agent/kube_store.c agent/kube_watch.c \
+	agent/loop.c agent/writer.c agent/scrapers.c agent/kube_json.c agent/kube_resource.c agent/kube_store.c agent/kube_watch.c \
 	agent/kube_events.c agent/kube_config.c agent/kube_config_files.c agent/kube_exec.c,$(AGENT)) \
 	$(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI)))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
@@ -136,6 +136,7 @@ $(B)/tests/test_%: $(B)/san/tests/unit/test_%.o $(B)/san/libpure.a
 	@mkdir -p $(@D)
 	$(CC) $(SAN) $(WRAP) -o $@ $^ -lcmocka $(LIBS)
 $(B)/tests/test_kube_keep: WRAP := -Wl,--wrap=json_object_get,--wrap=json_array_get
+$(B)/tests/test_writer: WRAP := -Wl,--wrap=file_write,--wrap=pthread_create
 
 # A pod as JSON in, what it compiles to as JSON out: for tests that compare, and for people.
 $(B)/tests/policy-dump: $(B)/san/tests/unit/policy_dump.o $(B)/san/libpure.a

@@ -23,7 +23,7 @@ int loop_timer(struct loop *loop, loop_fn fn, void *ctx);
 /* Fires once after ms (0: as soon as possible); an earlier setting is replaced. ms < 0 disarms. */
 void loop_arm(int timer_fd, int64_t ms);
 
-/* Runs until loop_stop(). 0 or -errno. */
+/* Runs until loop_stop(), which may have come before. 0 or -errno. Can be run again. */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
