@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures: a lab of its own for each test, named after it; the agent's log and the programs' logs stand in the report of a failure."""
+"""Fixtures: a lab of its own for each test or each file, named after it; the agent's log and the programs' logs stand in the report of a failure."""
 
 import os
 import pathlib
@@ -13,8 +13,6 @@ from lab import Lab  # noqa: E402  (the path above makes it importable)
 from lab.command import PROBE, WEIR  # noqa: E402
 
 LOG_TAIL = 4000  # characters of each log in a report
-
-LABS = pytest.StashKey()
 
 
 def pytest_configure(config):
@@ -41,7 +39,14 @@ def probe():
 def lab(request, probe):
     """A lab for one test; make more in the test with lab's own class when it needs several."""
     with Lab(request.node.name) as made:
-        request.node.stash[LABS] = made
+        yield made
+
+
+@pytest.fixture(scope="module")
+def node(request, probe):
+    """A lab for all tests of a file, with an agent that has the file's AGENT_OPTIONS."""
+    with Lab(request.module.__name__.removeprefix("test_")) as made:
+        made.agent(*getattr(request.module, "AGENT_OPTIONS", ()))
         yield made
 
 
@@ -57,9 +62,10 @@ def agent(lab):
 def pytest_runtest_makereport(item, call):
     """Reads the logs while the lab still exists."""
     outcome = yield
-    report, lab_used = outcome.get_result(), item.stash.get(LABS, None)
-    if report.failed and lab_used and lab_used.log_dir.exists():
-        for log in sorted(lab_used.log_dir.iterdir()):
+    report = outcome.get_result()
+    labs = [value for value in item.funcargs.values() if isinstance(value, Lab) and value.log_dir.exists()]
+    for used in labs if report.failed else ():
+        for log in sorted(used.log_dir.iterdir()):
             text = log.read_text(errors="replace")[-LOG_TAIL:]
             if text:
                 report.sections.append((log.name, text))

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of a connection besides its bytes: how long it took, why it failed, that it was there before weir came."""
 
-import pytest
-
 from books import NOTHING, books, failures, flow, histogram, metrics, pod_of, settled, wanted
 from lab import Lab, net
 from lab.agent import total
@@ -10,13 +8,6 @@ from lab.command import wait_until
 from support import PROXY, Shell, start_proxy, wait_state
 
 CONNECT, RTT = "weir_tcp_connect_duration_seconds", "weir_tcp_round_trip_time_seconds"
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("accounting") as lab:
-        lab.agent()
-        yield lab
 
 
 # -- histograms ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import json
 import pytest
 
 import clients
-from lab import Lab
 from proxies import ENVOY, ENVOY_TPROXY, ENVOY_TRANSPARENT, HAPROXY_TCP, SQUID_HTTP, endpoint
 from support import APP, KINDS, PYTHON, plain_pod
 
@@ -48,13 +47,6 @@ class Road:
         self.here = proxy(self.client, http_ports=list(PORTS.values()))
         self.there = proxy(self.server, http_ports=list(PORTS.values())) if proxy.takes_inbound else None
         self.server.wait_listen(*PORTS.values())
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("clients") as lab:
-        lab.agent()
-        yield lab
 
 
 @pytest.fixture(scope="module", params=[ENVOY, ENVOY_TPROXY, ENVOY_TRANSPARENT, HAPROXY_TCP, SQUID_HTTP])

@@ -6,23 +6,10 @@ import signal
 
 import pytest
 
+from books import pod_of
 from lab import Lab
 from lab.command import PROBE, WEIR, run, wait_until
-from support import APP, PROXY, Shell, dual_stack, start_proxy, wait_state
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("conns") as lab:
-        lab.agent()
-        yield lab
-
-
-def pod_of(lab, name, mesh=None, **options):
-    """A pod of a Deployment of that name, known to weir."""
-    pod = lab.pod(name, mesh=mesh, owner=f"Deployment/{name}", **options)
-    pod.write(dual_stack(pod) if mesh else None)
-    return wait_state(lab, pod, "captured" if mesh else "not_captured")
+from support import PROXY, Shell, start_proxy
 
 
 def conns(lab, *argv):

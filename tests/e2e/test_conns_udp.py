@@ -6,18 +6,13 @@ import signal
 import pytest
 
 from books import pod_of
+from datagrams import Datagrams
 from lab import Lab
 from lab.command import wait_until
 from support import Shell
 from test_dns import CLIENT, captured
-from test_udp import TOOLS, Pair
 
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("conns-udp") as lab:
-        lab.agent("--metrics.udp")
-        yield lab
+AGENT_OPTIONS = ("--metrics.udp",)
 
 
 def sockets(lab, *argv):
@@ -34,7 +29,7 @@ def only(rows):
 def test_both_ends(node, family, connected):
     """Names, addresses and exact bytes; a socket that is not connected shows its last peer."""
     kind, address = {"IPv4": ("AF_INET", "{ip}"), "IPv6": ("AF_INET6", "{ipv6}")}[family]
-    with Pair(node, f"ends-{family.lower()}-{int(connected)}") as pair:
+    with Datagrams(node, f"ends-{family.lower()}-{int(connected)}") as pair:
         to = address.format(ip=pair.server.ip, ipv6=pair.server.ipv6)
         pair.near(f"s = udp({kind}); " + (f"s.connect(('{to}', 5000)); s.send(bytes(70)); s.send(bytes(7))" if connected else
                                           f"s.sendto(bytes(70), ('{to}', 5000)); s.sendto(bytes(7), ('{to}', 5000))"))
@@ -78,7 +73,7 @@ def top(lab, view, *argv):
 
 def test_top_shows_datagrams(node):
     """As an edge of its own, in the sums of its workload and pod, and as a socket; idle sockets are none."""
-    with Pair(node, "busy", "AF_INET") as pair:
+    with Datagrams(node, "busy", "AF_INET") as pair:
         pair.near(f"s = udp(); s.connect(('{pair.server.ip}', 5000)); i = udp(); i.sendto(b'x', ('{pair.server.ip}', 5000))")
         pair.near(f"t = threading.Thread(target=lambda: [s.send(bytes(1000)) and __import__('time').sleep(.005) for _ in range(2000)], daemon=True); t.start()")
         for view, peer in (("workloads", None), ("pods", None), ("edges", "/udp"), ("connections", "/udp")):
@@ -100,7 +95,7 @@ def test_without_the_flag_and_without_an_agent():
         assert done.returncode == 1 and "--metrics.udp" in done.stderr and len(done.stderr.splitlines()) == 1
         lab.agents[-1].stop()
         agent = lab.agent("--metrics.udp")
-        with Pair(lab, "alone", "AF_INET") as pair:
+        with Datagrams(lab, "alone", "AF_INET") as pair:
             agent.stop(signal.SIGKILL)
             pair.near(f"s = udp(); s.sendto(bytes(9), ('{pair.server.ip}', 5000))")
             assert [(row["pod"], row["sent_bytes"] + row["received_bytes"]) for row in sockets(lab)] == [("alone", 9), ("alone-server", 9)]

@@ -6,62 +6,10 @@ import time
 import pytest
 
 from books import NOTHING, failures, flow, histogram, metrics, pod_of, settled, wanted
-from lab import Lab, net
+from lab import net
 from lab.agent import total
 from lab.command import wait_until
-from support import Shell
-
-TOOLS = """
-import fcntl, subprocess, tempfile, threading
-def drain(s, n=None):
-    got = 0
-    while n is None or got < n:
-        more = s.recv(min(1 << 20, n - got) if n else 1 << 20)
-        if not more: break
-        got += len(more)
-    return got
-def linger(s): s.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack('ii', 1, 0))
-"""
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("corners") as lab:
-        lab.agent()
-        yield lab
-
-
-class Pair:
-    """Two pods with a shell in each; what was sent and received is compared at both ends."""
-
-    def __init__(self, lab, name, **options):
-        self.lab, self.client, self.server = lab, pod_of(lab, name, **options), pod_of(lab, f"{name}-server", **options)
-        self.near, self.far = Shell(self.client, uid=0), Shell(self.server, uid=0)
-        for shell in (self.near, self.far):
-            shell(TOOLS)
-        self.address = f"('{self.server.ip}', 8080)"
-
-    def open(self):
-        """A connection: s here, c there."""
-        self.far("l = tcp(); l.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1); l.bind(('0.0.0.0', 8080)); l.listen(64)")
-        self.near(f"s = tcp(); s.connect({self.address})")
-        self.far("c = l.accept()[0]")
-        return self.near, self.far
-
-    def expect(self, sent, received, connections=1, far_sent=None, far_received=None):
-        """Both ends, when all connections have ended; what the other end saw may be less than was sent."""
-        assert settled(self.lab, self.client, "outbound", connections) == wanted(sent, received, connections)
-        far = wanted(received if far_sent is None else far_sent, sent if far_received is None else far_received, connections)
-        assert settled(self.lab, self.server, "inbound", connections) == far
-        assert flow(self.lab, self.client, "inbound") == flow(self.lab, self.server, "outbound") == NOTHING
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.near.close()
-        self.far.close()
-
+from pairs import Streams
 
 # -- how it ends -----------------------------------------------------------------------------------------------------------
 
@@ -81,7 +29,7 @@ ENDS = {
 @pytest.mark.parametrize("end", ENDS)
 def test_however_it_ends(node, end):
     """1000 bytes there, 500 back; what the kernel has taken in counts as received, read by the application or not."""
-    with Pair(node, f"end-{list(ENDS).index(end)}") as pair:
+    with Streams(node, f"end-{list(ENDS).index(end)}") as pair:
         near, far = pair.open()
         near("s.sendall(b'x' * 1000)")
         far("c.sendall(b'y' * 500)")
@@ -94,7 +42,7 @@ def test_however_it_ends(node, end):
 
 def test_data_that_never_left(node):
     """The receiver's window is shut when the sender resets: sent is what was sent, not what was written."""
-    with Pair(node, "unsent") as pair:
+    with Streams(node, "unsent") as pair:
         near, far = pair.open()
         near("s.setblocking(False)")
         written = near("sum(iter(lambda: s.send(b'x' * 65536) if select.select([], [s], [], 0.3)[1] else 0, 0))")
@@ -107,7 +55,7 @@ def test_data_that_never_left(node):
 
 def test_a_socket_that_is_used_again(node):
     """connect(AF_UNSPEC) ends a connection; the next one on the same socket is another one. And from one port, out of TIME_WAIT."""
-    with Pair(node, "again") as pair:
+    with Streams(node, "again") as pair:
         near, far = pair.open()
         near("import ctypes; libc = ctypes.CDLL(None)")
         for size in (100, 200):
@@ -128,7 +76,7 @@ def test_a_socket_that_is_used_again(node):
 
 def test_nobody_accepts(node):
     """Established without accept(): counted; the listener's end ends them."""
-    with Pair(node, "backlog") as pair:
+    with Streams(node, "backlog") as pair:
         pair.far("l = tcp(); l.bind(('0.0.0.0', 8080)); l.listen(64)")
         pair.near(f"held = [tcp() for _ in range(5)]; [s.connect({pair.address}) or s.sendall(b'x' * 10) for s in held] and None")
         wait_until(lambda: flow(node, pair.server, "inbound") == wanted(0, 50, 5, closed=0), "the backlog")
@@ -139,7 +87,7 @@ def test_nobody_accepts(node):
 
 def test_both_dial(node):
     """A simultaneous open: each end is the one that opened."""
-    with Pair(node, "cross") as pair:
+    with Streams(node, "cross") as pair:
         drop = "table ip hold { chain c { type filter hook input priority 0; tcp dport 7000 drop; }\n}\n"
         for pod in (pair.client, pair.server):
             net.in_netns(pod.netns, "nft", "-f", "-", stdin=drop)
@@ -159,7 +107,7 @@ def test_both_dial(node):
 
 def test_pods_that_end_with_live_sockets(node):
     """The processes are killed, the network namespace and the cgroup removed: the last figures stay, nothing is open."""
-    with Pair(node, "killed") as pair:
+    with Streams(node, "killed") as pair:
         near, _ = pair.open()
         near("s.sendall(b'x' * 100)")
         pair.client.delete()
@@ -184,7 +132,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_whatever_moves_the_bytes(node, way):
-    with Pair(node, f"way-{list(WAYS).index(way)}") as pair:
+    with Streams(node, f"way-{list(WAYS).index(way)}") as pair:
         near, far = pair.open()
         if way == "small windows":
             far("c.setsockopt(SOL_SOCKET, SO_RCVBUF, 2048)")
@@ -210,7 +158,7 @@ BEGINNINGS = {
 @pytest.mark.parametrize("beginning", BEGINNINGS)
 def test_however_it_begins(node, beginning):
     sysctl, server, client = BEGINNINGS[beginning]
-    with Pair(node, f"begin-{list(BEGINNINGS).index(beginning)}") as pair:
+    with Streams(node, f"begin-{list(BEGINNINGS).index(beginning)}") as pair:
         for pod in (pair.client, pair.server):
             if sysctl:
                 net.in_netns(pod.netns, "sysctl", "-qw", sysctl)
@@ -223,7 +171,7 @@ def test_however_it_begins(node, beginning):
 
 def test_fast_open(node):
     """Data on the SYN: once the cookie is known, and before it."""
-    with Pair(node, "tfo") as pair:
+    with Streams(node, "tfo") as pair:
         for pod in (pair.client, pair.server):
             net.in_netns(pod.netns, "sysctl", "-qw", "net.ipv4.tcp_fastopen=3")
         pair.far("l = tcp(); l.setsockopt(IPPROTO_TCP, 23, 16); l.bind(('0.0.0.0', 8080)); l.listen(64)")
@@ -239,7 +187,7 @@ def test_fast_open(node):
 
 def test_fast_open_that_waits_for_data(node):
     """TCP_FASTOPEN_CONNECT: connect() returns at once, and the first write sends the SYN, if there is one at all. The wait is the application's own."""
-    with Pair(node, "tfo-late") as pair:
+    with Streams(node, "tfo-late") as pair:
         for pod in (pair.client, pair.server):
             net.in_netns(pod.netns, "sysctl", "-qw", "net.ipv4.tcp_fastopen=3")
         pair.far("l = tcp(); l.setsockopt(IPPROTO_TCP, 23, 16); l.bind(('0.0.0.0', 8080)); l.listen(64)")
@@ -256,7 +204,7 @@ def test_fast_open_that_waits_for_data(node):
 
 def test_multipath(node):
     """A connection of MPTCP is its subflow."""
-    with Pair(node, "mptcp") as pair:
+    with Streams(node, "mptcp") as pair:
         if pair.near.errno("tcp(AF_INET, 262).close()"):
             pytest.skip("this kernel has no MPTCP")
         pair.far("l = tcp(AF_INET, 262); l.bind(('0.0.0.0', 8080)); l.listen(64)")
@@ -268,7 +216,7 @@ def test_multipath(node):
 
 def test_a_repaired_socket(node):
     """TCP_REPAIR makes an established socket without a handshake: no SYN to take off."""
-    with Pair(node, "repair") as pair:
+    with Streams(node, "repair") as pair:
         near, far = pair.open()
         near("s.sendall(b'x' * 100)")
         far("drain(c, 100)")
@@ -305,7 +253,7 @@ def rest(node, pair, sent, received):
 
 def test_between_rests(node):
     """A single byte, one way or the other, also when one side has said that it ends."""
-    with Pair(node, "rests") as pair:
+    with Streams(node, "rests") as pair:
         near, far = pair.open()
         rest(node, pair, 0, 0)
         near("s.sendall(b'x')")
@@ -323,7 +271,7 @@ def test_between_rests(node):
 
 def test_more_than_four_gigabytes(node):
     """On one connection: no counter is 32 bits wide, and nobody takes 4 GiB for nothing because the sequence numbers are the same."""
-    with Pair(node, "giga") as pair:
+    with Streams(node, "giga") as pair:
         near, far = pair.open()
         far("t = threading.Thread(target=lambda: [None for _ in iter(lambda: c.recv(1 << 22, MSG_TRUNC), b'')] and None); t.start()")
         rest(node, pair, 0, 0)

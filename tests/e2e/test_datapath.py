@@ -8,7 +8,7 @@ import itertools
 
 import pytest
 
-from lab import Lab, net
+from lab import net
 from lab.agent import total
 from books import metrics
 from clients import build_go
@@ -18,13 +18,6 @@ from support import (APP, INBOUND, KINDS, OUTBOUND, PROXY, Shell, assert_redirec
 
 BOTH = pytest.mark.parametrize("kind", KINDS)
 FREE_PORTS = itertools.count(21000)  # a source port for each test
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("datapath") as lab:
-        lab.agent()
-        yield lab
 
 
 @pytest.fixture(scope="module")

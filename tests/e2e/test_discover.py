@@ -4,14 +4,13 @@
 import hashlib
 import os
 import pathlib
-import signal
 import subprocess
 import uuid
 
 import pytest
 
-from lab import Lab, cgroup, net
-from lab.command import PROBE, run, wait_until
+from lab import cgroup, net
+from lab.command import PROBE, wait_until
 from support import APP, INBOUND, OUTBOUND, assert_redirected, known, listener_port, plain_pod, start_proxy, wait_state
 from test_cni import told
 

@@ -6,12 +6,9 @@ import signal
 import subprocess
 import uuid
 
-import pytest
-
 from lab import cgroup, net
 from lab.command import PROBE, run, wait_until
 from support import APP, OUTBOUND, PROXY, as_container, assert_redirected, cookies_in, known, plain_pod, start_proxy, wait_state
-from test_cni import told
 from test_discover import pause, relay, same_netns, told_with_address
 
 FIRST = 300000  # of a pod's user namespace, to the node

@@ -11,14 +11,14 @@ import re
 import pytest
 
 from books import metrics, pod_of, settled, wanted
-from lab import Lab, LabError, net
+from datagrams import TOOLS as DATAGRAM_TOOLS
+from datagrams import figures
+from datagrams import wanted as wanted_datagrams
+from lab import LabError, net
 from lab.agent import total
 from lab.mangle import BadLine
+from pairs import STREAM_TOOLS
 from support import COUNTER, Shell
-from test_corners import TOOLS as STREAMS
-from test_udp import TOOLS as DATAGRAMS
-from test_udp import figures
-from test_udp import wanted as wanted_datagrams
 
 LINES = {  # what happens to frames, what netem is told for the same
     "loss": ({"lose": 40}, "loss 2%"),
@@ -27,12 +27,7 @@ LINES = {  # what happens to frames, what netem is told for the same
     "all of it": ({"lose": 60, "double": 23, "hold": 17}, "delay 3ms 2ms loss 1% duplicate 2% reorder 50% 25%"),
 }
 
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("disorder") as lab:
-        lab.agent("--metrics.udp")
-        yield lab
+AGENT_OPTIONS = ("--metrics.udp",)
 
 
 def netem(pods, options):
@@ -70,7 +65,7 @@ def counter(pod, name):
 def test_streams(node, by, line):
     with pair(node, by, line) as (client, server), Shell(client) as near, Shell(server) as far:
         for shell in (near, far):
-            shell(STREAMS)
+            shell(STREAM_TOOLS)
         for port, family, address in ((8080, "AF_INET", server.ip), (8081, "AF_INET6", server.ipv6)):
             far(f"l = tcp({family}); l.bind(('', {port})); l.listen(64)")
             near(f"s = tcp({family}); s.connect(('{address}', {port}))")
@@ -93,7 +88,7 @@ def test_datagrams(node, by):
     """What is lost was sent; what is doubled is received twice; a fragment that is missing loses the whole."""
     with pair(node, by, "all of it") as (client, server), Shell(client, uid=0) as near, Shell(server, uid=0) as far:
         for shell in (near, far):
-            shell(DATAGRAMS)
+            shell(DATAGRAM_TOOLS)
         far("s = udp(AF_INET, 5000)")
         near(f"s = udp(); [s.sendto(bytes(n % 3000), ('{server.ip}', 5000)) or n % 20 or time.sleep(0.01) for n in range(2000)] and None")
         datagrams, size = far("time.sleep(0.3) or drain(s)")
@@ -123,7 +118,7 @@ def test_drops_on_the_local_output_path(node, by):
             net.in_netns(pod.netns, "nft", "-f", "-", stdin=f"table inet t {{ chain c {{ type filter hook output priority 0; {rule} }}\n}}\n")
     with Shell(client) as near, Shell(server) as far:
         for shell in (near, far):
-            shell(STREAMS)
+            shell(STREAM_TOOLS)
         far("l = tcp(AF_INET6); l.bind(('', 8080)); l.listen(64)")
         near(f"s = tcp(); s.connect(('{server.ip}', 8080))")
         far("c = l.accept()[0]; t = threading.Thread(target=lambda: [drain(c, 1000000), c.sendall(b'y' * 300000), c.close()]); t.start()")

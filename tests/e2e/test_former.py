@@ -7,13 +7,13 @@ import signal
 import pytest
 
 from books import FIELDS, books, flow, metrics, mirrored, pod_of, settled
+from datagrams import TOOLS as DATAGRAM_TOOLS
+from datagrams import figures
+from datagrams import wanted as datagrams
 from lab import Lab
 from lab.agent import total
 from lab.command import run
 from support import BPFTOOL, Shell, compile_bpf, entries
-from test_udp import TOOLS as DATAGRAMS
-from test_udp import figures
-from test_udp import wanted as datagrams
 
 KEY, VALUE, UDP_VALUE = 24, 352, 64  # bytes of struct weir_flow_key, struct weir_flow and struct weir_udp_flow
 FLOWS, UDP_FLOWS = 6, 12  # of enum weir_counter: how many the hooks have made, by which they keep to the limit
@@ -113,7 +113,7 @@ def test_the_table_of_datagrams_keeps_its_figures(end):
         client, server = pod_of(lab, "client"), pod_of(lab, "server")
         with Shell(client, uid=0) as near, Shell(server, uid=0) as far:
             for shell in (near, far):
-                shell(DATAGRAMS)
+                shell(DATAGRAM_TOOLS)
             far("s = udp(AF_INET, 5000)")
             near(f"s, t = udp(), udp(); s.connect(('{server.ip}', 5000)); [s.send(bytes(100)) for _ in range(9)] and None")
             near(f"[t.sendto(bytes(10), ('{server.ip}', port)) for port in range(1000, 1040)] and None")

@@ -7,15 +7,10 @@ from books import NOTHING, flow, metrics, pod_of, settled, wanted
 from lab import Lab, net
 from lab.agent import total
 from lab.command import wait_until
+from pairs import Streams
 from support import NodesShell, Shell, known, wait_state
-from test_corners import Pair
 
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("holders") as lab:
-        lab.agent("--metrics.udp")
-        yield lab
+AGENT_OPTIONS = ("--metrics.udp",)
 
 
 def test_a_process_of_the_node_in_a_pods_network():
@@ -44,7 +39,7 @@ def test_a_process_of_the_node_in_a_pods_network():
 
 def test_a_descriptor_that_goes_to_another_pod(node, tmp_path):
     """By SCM_RIGHTS: an open connection, a listener and a UDP socket stay those of the pod in whose network they are."""
-    with Pair(node, "giver") as pair:
+    with Streams(node, "giver") as pair:
         taker, path = pod_of(node, "taker"), tmp_path / "socket"
         pair.open()
         with Shell(taker, uid=0) as other:
@@ -65,7 +60,7 @@ def test_a_descriptor_that_goes_to_another_pod(node, tmp_path):
 
 def test_a_socket_that_was_opened_in_another_pods_network(node):
     """setns() and back again, as proxies that serve several pods do."""
-    with Pair(node, "visitor") as pair:
+    with Streams(node, "visitor") as pair:
         visited = pod_of(node, "visited")
         pair.far("l = tcp(); l.bind(('0.0.0.0', 8080)); l.listen(64)")
         pair.near(f"import ctypes; libc = ctypes.CDLL(None); there, here = [os.open(p, os.O_RDONLY) for p in ('{net.netns_path(visited.netns)}', '/proc/self/ns/net')]")
@@ -79,7 +74,7 @@ def test_a_socket_that_was_opened_in_another_pods_network(node):
 
 def test_a_process_that_moves_to_another_control_group(node):
     """A socket stays in the one that it was opened in: what is counted is what was opened below the pods'."""
-    with Pair(node, "mover") as pair:
+    with Streams(node, "mover") as pair:
         near, far = pair.open()
         near("before = tcp(); u = socket(AF_INET, SOCK_DGRAM)")
         (node.outside_cgroup / "cgroup.procs").write_text(str(near.process.pid))
@@ -94,7 +89,7 @@ def test_a_process_that_moves_to_another_control_group(node):
 @pytest.mark.parametrize("near, far", [(0, 262), (262, 0)])
 def test_multipath_at_one_end(node, near, far):
     """Go listens with MPTCP unless told otherwise: what dials plainly is counted like any other, and the other way around."""
-    with Pair(node, f"mptcp-{near}-{far}") as pair:
+    with Streams(node, f"mptcp-{near}-{far}") as pair:
         if pair.near.errno("tcp(AF_INET, 262).close()"):
             pytest.skip("this kernel has no MPTCP")
         pair.far(f"l = tcp(AF_INET, {far}); l.bind(('0.0.0.0', 8080)); l.listen(64)")

@@ -3,30 +3,12 @@
 
 import copy
 
-import pytest
-
+from books import metrics, pod_of
 from lab import Lab, kube
 from lab.command import wait_until
 from support import COUNTER, Shell, ask, wait_state
 
 OPENED = "weir_tcp_connections_opened_total"
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("identity") as lab:
-        lab.agent()
-        yield lab
-
-
-def pod_of(lab, name, **options):
-    """A pod of a Deployment of that name, known to weir."""
-    pod = lab.pod(name, owner=f"Deployment/{name}", **options)
-    return wait_state(lab, pod.write(), "not_captured")
-
-
-def metrics(lab):
-    return lab.agents[-1].metrics()
 
 
 def peers(lab, pod, name=OPENED, direction="outbound"):

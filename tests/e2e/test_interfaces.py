@@ -24,13 +24,6 @@ INCLUDE = "traffic.sidecar.istio.io/includeOutboundIPRanges"
 
 
 @pytest.fixture(scope="module")
-def node():
-    with Lab("interfaces") as lab:
-        lab.agent()
-        yield lab
-
-
-@pytest.fixture(scope="module")
 def peer(node):
     return plain_pod(node, 80, 8080)
 

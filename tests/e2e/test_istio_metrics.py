@@ -18,12 +18,7 @@ LABELS = ("reporter source_workload source_canonical_service source_canonical_re
           "destination_service_namespace destination_cluster request_protocol response_flags connection_security_policy").split()
 SINK = {"mode": "sink", "options": ["--no-greet"]}
 
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("istio") as lab:
-        lab.agent("--metrics.istio")
-        yield lab
+AGENT_OPTIONS = ("--metrics.istio",)
 
 
 def pod_of(lab, name, namespace="default", **options):

@@ -7,20 +7,11 @@ import socket
 import struct
 import threading
 
-import pytest
-
 from books import FIELDS, NOTHING, books, flow, flow_in, metrics, mirrored, pod_of, settled, wanted
 from lab import Lab
 from lab.agent import parse_metrics, total
 from lab.command import PROBE, wait_until
 from support import Shell, dual_stack, known, start_proxy, wait_state
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("lifecycle") as lab:
-        lab.agent()
-        yield lab
 
 
 def in_use(lab, name):

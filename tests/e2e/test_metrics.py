@@ -17,13 +17,6 @@ from support import APP, BPFTOOL, PROXY, Shell, start_proxy, wait_state
 MEGA = 1_000_000
 
 
-@pytest.fixture(scope="module")
-def node():
-    with Lab("metrics") as lab:
-        lab.agent()
-        yield lab
-
-
 # -- bytes and connections -------------------------------------------------------------------------------------------------
 
 MODES = {"echo": ("serve", [], ["--send=300000"]), "sink": ("sink", [], ["--send=2000000", "--shutdown"]),

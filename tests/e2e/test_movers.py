@@ -3,10 +3,9 @@
 
 import pytest
 
-from lab import Lab
 from lab.command import BUILD, run
+from pairs import Streams
 from support import BPFTOOL, compile_bpf
-from test_corners import Pair
 
 RING, NOT_THERE = BUILD / "tests" / "ring", 77
 SIZE = 300000
@@ -18,13 +17,6 @@ def encrypt(s): s.setsockopt(IPPROTO_TCP, TCP_ULP, b"tls"); s.setsockopt(SOL_TLS
 def decrypt(s): s.setsockopt(IPPROTO_TCP, TCP_ULP, b"tls"); s.setsockopt(SOL_TLS, TLS_RX, key(1))
 """
 RECORD, OVERHEAD = 16384, 5 + 8 + 16  # a record's payload at most; its header, its nonce and its tag
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("movers") as lab:
-        lab.agent()
-        yield lab
 
 
 def by_ring(shell, way, socket):
@@ -39,7 +31,7 @@ def by_ring(shell, way, socket):
 
 @pytest.mark.parametrize("way", ["send", "write", "sendmsg", "zerocopy"])
 def test_sent_by_io_uring(node, way):
-    with Pair(node, f"ring-{way}") as pair:
+    with Streams(node, f"ring-{way}") as pair:
         near, far = pair.open()
         far("t = threading.Thread(target=lambda: globals().update(got=drain(c))); t.start()")
         assert by_ring(near, way, "s") == SIZE
@@ -51,7 +43,7 @@ def test_sent_by_io_uring(node, way):
 
 @pytest.mark.parametrize("way", ["recv", "read", "multishot"])
 def test_received_by_io_uring(node, way):
-    with Pair(node, f"ring-{way}") as pair:
+    with Streams(node, f"ring-{way}") as pair:
         near, far = pair.open()
         near(f"t = threading.Thread(target=lambda: s.sendall(b'x' * {SIZE})); t.start()")
         assert by_ring(far, way, "c") == SIZE
@@ -65,7 +57,7 @@ def test_received_by_io_uring(node, way):
 def test_tls_in_the_kernel(node, call, decrypts):
     """Counted is what TCP carries: records, their headers and tags included."""
     wire = SIZE + OVERHEAD * -(-SIZE // RECORD)
-    with Pair(node, f"ktls-{call}-{int(decrypts)}") as pair:
+    with Streams(node, f"ktls-{call}-{int(decrypts)}") as pair:
         near, far = pair.open()
         for shell in (near, far):
             shell(TLS)
@@ -109,7 +101,7 @@ def test_programs_on_the_sockets(node, verdicts, program, kind, counted):
     """What TCP moves counts, whoever looks on; what is handed from socket to socket never comes to TCP."""
     run(BPFTOOL, "prog", "attach", "pinned", verdicts / program, kind, "pinned", verdicts / "sockets")
     try:
-        with Pair(node, program.replace("_", "-")) as pair:
+        with Streams(node, program.replace("_", "-")) as pair:
             near, far = pair.open()
             near("s.sendall(b'x' * 1000)")
             far("drain(c, 1000)")

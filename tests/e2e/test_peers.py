@@ -21,13 +21,6 @@ FAR, FAR6 = "192.0.2.9:443", "[2001:db8::9]:443"  # nobody has these addresses, 
 
 
 @pytest.fixture(scope="module")
-def node():
-    with Lab("peers") as lab:
-        lab.agent()
-        yield lab
-
-
-@pytest.fixture(scope="module")
 def peer(node):
     return plain_pod(node, 80, 443, 8080)
 

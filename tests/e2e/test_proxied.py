@@ -16,13 +16,6 @@ from support import APP, KINDS, PYTHON, Shell, wait_state
 THERE, BACK, LEG = 123456, 7890, "weir_proxy_tcp_"
 
 
-@pytest.fixture(scope="module")
-def node():
-    with Lab("proxied") as lab:
-        lab.agent()
-        yield lab
-
-
 def leg(now, pod, direction, name):
     """Of the proxy: (sent, received, opened, closed)."""
     return tuple(int(total(now, f"{LEG}{figure}_total", workload=pod.name, direction=direction, leg=name))

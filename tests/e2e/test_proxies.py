@@ -9,18 +9,11 @@ import signal
 
 import pytest
 
-from lab import Lab, envoy
+from lab import envoy
 from proxies import ENVOY, HAPROXY_TCP, endpoint, host
 from support import APP, PYTHON, mesh_pod, plain, plain_pod
 
 EACH = pytest.mark.parametrize("proxy", [ENVOY, HAPROXY_TCP])
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("proxies") as lab:
-        lab.agent()
-        yield lab
 
 
 def addresses(pod):

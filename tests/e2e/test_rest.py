@@ -7,7 +7,7 @@ import time
 import pytest
 
 from books import pod_of, settled
-from lab import Lab, LabError, net
+from lab import LabError, net
 from lab.command import run, wait_until
 from support import cookies_in, entries, known
 
@@ -16,13 +16,6 @@ pytestmark = pytest.mark.alone  # agents are told of every network namespace tha
 REST = 12  # seconds: longer than any interval at which the agent was ever woken without reason
 
 NAMESPACES = pathlib.Path("/run/netns")
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("rest") as lab:
-        lab.agent()
-        yield lab
 
 
 def wakeups(pid):

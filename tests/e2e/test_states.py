@@ -7,17 +7,10 @@ from books import failures, flow, histogram, metrics, pod_of, settled, wanted
 from lab import Lab, net
 from lab.agent import total
 from lab.command import wait_until
+from pairs import STREAM_TOOLS, Streams
 from support import Shell
-from test_corners import TOOLS, Pair
 
 RTT, DISCONNECT = "weir_tcp_round_trip_time_seconds", "libc.connect(s.fileno(), bytes(16), 16)"
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("states") as lab:
-        lab.agent()
-        yield lab
 
 
 def refuse(pod, rule):
@@ -48,7 +41,7 @@ STATES = {  # how the client's end comes to be in this state
 @pytest.mark.parametrize("state", STATES)
 def test_ended_in_any_state(node, state, by):
     """1000 bytes there, 60 back, and then the end; SYN and FIN count nothing wherever it stops."""
-    with Pair(node, f"{state.lower()}-{by[-1].lower()}") as pair:
+    with Streams(node, f"{state.lower()}-{by[-1].lower()}") as pair:
         near, far = pair.open()
         near("s.sendall(b'x' * 1000)")
         far("drain(c, 1000); c.sendall(b'y' * 60)")
@@ -64,7 +57,7 @@ def test_ended_in_any_state(node, state, by):
 
 def test_fins_that_cross(node):
     """CLOSING to its orderly end."""
-    with Pair(node, "crossing") as pair:
+    with Streams(node, "crossing") as pair:
         near, far = pair.open()
         near("s.sendall(b'x' * 1000)")
         far("drain(c, 1000); c.sendall(b'y' * 60)")
@@ -80,7 +73,7 @@ def test_fins_that_cross(node):
 
 def test_a_peer_that_never_acknowledges(node):
     """TCP_USER_TIMEOUT ends it: what had left was sent, though nobody had it. It closed, and did not fail."""
-    with Pair(node, "silent") as pair:
+    with Streams(node, "silent") as pair:
         near, far = pair.open()
         near("s.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, 700); s.sendall(b'x' * 100)")
         far("drain(c, 100)")
@@ -95,7 +88,7 @@ def test_a_peer_that_never_acknowledges(node):
 
 def test_a_process_that_ends_with_data_unsent(node):
     """The kernel goes on sending for it, and that counts."""
-    with Pair(node, "orphaned") as pair:
+    with Streams(node, "orphaned") as pair:
         near, far = pair.open()
         far("c.setsockopt(SOL_SOCKET, SO_RCVBUF, 4096)")
         near("s.setblocking(False)")
@@ -108,7 +101,7 @@ def test_a_process_that_ends_with_data_unsent(node):
 
 def test_data_for_a_closed_socket(node):
     """The peer goes on sending after close(): it has sent what nobody received. After shutdown(SHUT_RD) TCP still takes it in."""
-    with Pair(node, "deaf") as pair:
+    with Streams(node, "deaf") as pair:
         near, far = pair.open()
         far("c.sendall(b'y' * 100)")
         near("drain(s, 100); s.close()")
@@ -124,7 +117,7 @@ def test_data_for_a_closed_socket(node):
 
 def test_disconnected_and_used_again(node):
     """connect(AF_UNSPEC) with data that has not left, and while a handshake runs; a refused attempt in between; then the socket listens."""
-    with Pair(node, "recycled") as pair:
+    with Streams(node, "recycled") as pair:
         near, far = pair.open()
         near("import ctypes; libc = ctypes.CDLL(None); s.setblocking(False)")
         written = near("sum(iter(lambda: s.send(b'x' * 65536) if select.select([], [s], [], 0.3)[1] else 0, 0))")
@@ -158,7 +151,7 @@ def many(pair, number):
 
 def test_more_than_the_backlog_holds(node):
     """Those that wait are opened when there is room for them: at both ends, whatever was sent meanwhile."""
-    with Pair(node, "queue") as pair:
+    with Streams(node, "queue") as pair:
         many(pair, 4)
         pair.near("def say(s): s.setblocking(True); s.sendall(b'x' * 100); drain(s); s.close()")
         pair.near("[threading.Thread(target=say, args=(s,)).start() for s in held] and None")
@@ -169,7 +162,7 @@ def test_more_than_the_backlog_holds(node):
 
 def test_reset_for_want_of_room(node):
     """tcp_abort_on_overflow: the last packet of the handshake is answered by a RST. Opened where it was taken for one."""
-    with Pair(node, "aborting") as pair:
+    with Streams(node, "aborting") as pair:
         net.in_netns(pair.server.netns, "sysctl", "-qw", "net.ipv4.tcp_abort_on_overflow=1")
         many(pair, 1)
         wait_until(lambda: flow(node, pair.server, "inbound") == wanted(closed=0), "the queue to be full")
@@ -185,7 +178,7 @@ def test_reset_for_want_of_room(node):
 
 def test_a_listener_that_leaves_its_queue_to_another(node):
     """tcp_migrate_req: what nobody has accepted yet goes on."""
-    with Pair(node, "migrated") as pair:
+    with Streams(node, "migrated") as pair:
         net.in_netns(pair.server.netns, "sysctl", "-qw", "net.ipv4.tcp_migrate_req=1")
         pair.far("ls = [tcp() for _ in range(2)]; [(l.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1), l.bind(('0.0.0.0', 8080)), l.listen(64)) for l in ls] and None")
         pair.near(f"held = [tcp() for _ in range(20)]; [s.connect({pair.address}) or s.sendall(b'x' * 10) for s in held] and None")
@@ -197,7 +190,7 @@ def test_a_listener_that_leaves_its_queue_to_another(node):
 @pytest.mark.parametrize("what", ["cookie", "SYN"])
 def test_fast_open_that_goes_wrong(node, what):
     """The server has another key by now and takes no data from the SYN; or the SYN with the data is lost."""
-    with Pair(node, f"tfo-{what.lower()}") as pair:
+    with Streams(node, f"tfo-{what.lower()}") as pair:
         for pod in (pair.client, pair.server):
             net.in_netns(pod.netns, "sysctl", "-qw", "net.ipv4.tcp_fastopen=3")
         pair.far("l = tcp(); l.setsockopt(IPPROTO_TCP, 23, 16); l.bind(('0.0.0.0', 8080)); l.listen(64)")
@@ -219,7 +212,7 @@ def test_dialling_itself():
         lab.agent("--metrics.pod-local")
         pod = pod_of(lab, "itself")
         with Shell(pod) as shell:
-            shell(TOOLS + "s = tcp(); s.bind(('127.0.0.1', 7777)); s.connect(('127.0.0.1', 7777)); s.sendall(b'x' * 1234)")
+            shell(STREAM_TOOLS + "s = tcp(); s.bind(('127.0.0.1', 7777)); s.connect(('127.0.0.1', 7777)); s.sendall(b'x' * 1234)")
             assert shell("drain(s, 1234)") == 1234
             shell("s.close()")
         assert settled(lab, pod, "outbound", 1) == wanted(1234, 1234)
@@ -238,7 +231,7 @@ UNACKED, ROUND_TRIP_US, TOTAL_RETRANS = 24, 68, 100
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6"])
 def test_as_tcp_info_has_it(node, family):
     """The round trip to the microsecond and the segments sent again, at both ends, where packets are lost."""
-    with Pair(node, f"info-{family[3:].lower()}") as pair:
+    with Streams(node, f"info-{family[3:].lower()}") as pair:
         near, far = pair.near, pair.far
         for pod in (pair.client, pair.server):
             rule = "meta l4proto tcp numgen inc mod 20 == 7 drop;"

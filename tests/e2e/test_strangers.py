@@ -4,10 +4,9 @@
 import pytest
 
 from books import NOTHING, flow, settled, wanted
-from lab import Lab, net
+from lab import net
 from lab.command import wait_until
-from test_corners import Pair
-from test_states import refuse
+from pairs import Streams
 
 STRANGER = """
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
@@ -39,14 +38,7 @@ class Stranger:
 NO_COOKIE_NEEDED, FAST_OPEN = "net.ipv4.tcp_fastopen=519", 23  # at neither end
 
 
-@pytest.fixture(scope="module")
-def node():
-    with Lab("strangers") as lab:
-        lab.agent()
-        yield lab
-
-
-class Strangers(Pair):
+class Strangers(Streams):
     """The client's own TCP is kept from answering for the stranger in its pod."""
 
     def __init__(self, lab, name, fast_open=True):

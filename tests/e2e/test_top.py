@@ -16,24 +16,13 @@ import time
 
 import pytest
 
+from books import pod_of
 from lab import Lab
 from lab.agent import directories
 from lab.command import WEIR, run, wait_until
 from support import Shell, wait_state
 
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("top") as lab:
-        lab.agent()
-        yield lab
-
-
-def pod_of(lab, name):
-    pod = lab.pod(name, owner=f"Deployment/{name}")
-    return wait_state(lab, pod.write(), "not_captured")
 
 
 @pytest.fixture(scope="module")

@@ -8,109 +8,14 @@ import threading
 import pytest
 
 from books import metrics, pod_of
+from datagrams import FIELDS, TOOLS, Datagrams, figures, series, wanted
 from lab import Lab, net
 from lab.agent import total
 from lab.command import wait_until
 from support import PROXY, Shell, bpftool, known, program_count
 from test_dns import CLIENT, captured, start_answerer
 
-FIELDS = ("sent_datagrams", "sent_bytes", "received_datagrams", "received_bytes", "dropped_datagrams", "dropped_bytes")
-TOOLS = r"""
-import ctypes, fcntl, threading
-UDP_CORK, UDP_SEGMENT, UDP_GRO, GRO_SIZE = 1, 103, 104, 104
-def udp(family=AF_INET, port=None, group=0):
-    s = socket(family, SOCK_DGRAM, group)
-    s.settimeout(5)
-    s.setsockopt(SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
-    if port is not None:
-        s.bind(("", port))
-    return s
-def take(s, number):
-    # [datagrams, bytes] of what was read, each datagram by itself
-    sizes = [len(s.recv(65536)) for _ in range(number)]
-    return [len(sizes), sum(sizes)]
-def drain(s):
-    # all that is there, without waiting
-    s.setblocking(False)
-    sizes = []
-    try:
-        while True:
-            sizes.append(len(s.recv(65536)))
-    except BlockingIOError:
-        return [len(sizes), sum(sizes)]
-def echo(s, number):
-    # every datagram goes back to where it came from
-    for _ in range(number):
-        s.sendto(*s.recvfrom(65536))
-class value(ctypes.Structure): _fields_ = [("command", ctypes.c_uint), ("data", ctypes.c_uint)]
-class request(ctypes.Structure): _fields_ = [("name", ctypes.c_char * 16), ("data", ctypes.c_void_p), ("room", ctypes.c_char * 16)]
-def switch_gro_on(s):
-    # of the pod's interface: ETHTOOL_SGRO
-    v = value(0x2c, 1)
-    fcntl.ioctl(s, 0x8946, request(b"eth0", ctypes.addressof(v)))
-def take_coalesced(s, size):
-    # [datagrams, bytes, reads] until so many bytes have come; the kernel tells of how many datagrams each read is
-    got, reads, datagrams = 0, 0, 0
-    while got < size:
-        data, control, _, _ = s.recvmsg(65536, 100)
-        segment = next((int.from_bytes(value[:4], sys.byteorder) for level, kind, value in control if (level, kind) == (17, GRO_SIZE)), len(data))
-        got, reads, datagrams = got + len(data), reads + 1, datagrams + -(-len(data) // segment)
-    return [datagrams, got, reads]
-"""
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("udp") as lab:
-        lab.agent("--metrics.udp")
-        yield lab
-
-
-def figures(lab, pod, direction, prefix="weir_udp", **labels):
-    """What weir counted for a workload, with these labels."""
-    now = metrics(lab)
-    return {field: int(total(now, f"{prefix}_{field}_total", workload=pod.name, direction=direction, **labels)) for field in FIELDS}
-
-
-def wanted(sent=(0, 0), received=(0, 0), dropped=(0, 0)):
-    """Figures from pairs of datagrams and bytes."""
-    return dict(zip(FIELDS, (*sent, *received, *dropped)))
-
-
-def series(lab, pod):
-    """{(direction, peer, service, port, via): datagrams both ways} of a workload."""
-    found = {}
-    for (name, labels), value in metrics(lab).items():
-        one = dict(labels)
-        if name in ("weir_udp_sent_datagrams_total", "weir_udp_received_datagrams_total") and one["workload"] == pod.name and value:
-            key = one["direction"], one["peer_workload"], one["peer_service"], one["port"], one["via"]
-            found[key] = found.get(key, 0) + int(value)
-    return found
-
-
-class Pair:
-    """Two pods with a shell in each, and a socket that answers at port 5000 of the second."""
-
-    def __init__(self, lab, name, family="AF_INET6"):
-        self.lab, self.client, self.server = lab, pod_of(lab, name), pod_of(lab, f"{name}-server")
-        self.near, self.far = Shell(self.client, uid=0), Shell(self.server, uid=0)
-        for shell in (self.near, self.far):
-            shell(TOOLS)
-        self.far(f"s = udp({family}, 5000)")
-
-    def expect(self, there, back=(0, 0), dropped=(0, 0)):
-        """Both ends: datagrams and bytes that went there, and back."""
-        labels = {"port": "5000", "via": "direct"}
-        assert figures(self.lab, self.client, "outbound", peer_workload=self.server.name, **labels) == wanted(there, back)
-        assert figures(self.lab, self.server, "inbound", peer_workload=self.client.name, **labels) == wanted(back, there, dropped)
-        assert figures(self.lab, self.client, "inbound") == figures(self.lab, self.server, "outbound") == wanted()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.near.close()
-        self.far.close()
+AGENT_OPTIONS = ("--metrics.udp",)
 
 
 # -- what an application does ----------------------------------------------------------------------------------------------
@@ -122,7 +27,7 @@ FAMILIES = {"IPv4": ("AF_INET", "{ip}"), "IPv6": ("AF_INET6", "{ipv6}"), "mapped
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("connected", [False, True])
 def test_there_and_back(node, family, connected):
-    with Pair(node, f"echo-{family.lower()}-{int(connected)}") as pair:
+    with Datagrams(node, f"echo-{family.lower()}-{int(connected)}") as pair:
         kind, address = FAMILIES[family]
         to = f"('{address.format(ip=pair.server.ip, ipv6=pair.server.ipv6)}', 5000)"
         pair.near(f"s = udp({kind}); sizes = {SIZES} * 3")
@@ -160,7 +65,7 @@ assert ctypes.CDLL(None).sendmmsg(s.fileno(), many, 50, 0) == 50
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
 @pytest.mark.parametrize("way", WAYS)
 def test_however_it_is_sent(node, way, family):
-    with Pair(node, f"way-{list(WAYS).index(way)}-{family.lower()}") as pair:
+    with Datagrams(node, f"way-{list(WAYS).index(way)}-{family.lower()}") as pair:
         act, (datagrams, size) = WAYS[way]
         kind, address = FAMILIES[family]
         to = address.format(ip=pair.server.ip, ipv6=pair.server.ipv6)
@@ -174,7 +79,7 @@ def test_however_it_is_sent(node, way, family):
 @pytest.mark.parametrize("segments", [True, False])
 def test_what_comes_in_one_piece(node, family, segments):
     """UDP_GRO: the socket takes many datagrams by one read; they stay as many as they are."""
-    with Pair(node, f"gro-{int(segments)}-{family.lower()}") as pair:
+    with Datagrams(node, f"gro-{int(segments)}-{family.lower()}") as pair:
         kind, address = FAMILIES[family]
         pair.far("s.setsockopt(17, UDP_GRO, 1); switch_gro_on(s)")
         pair.near(f"s = udp({kind}); s.connect(('{address.format(ip=pair.server.ip, ipv6=pair.server.ipv6)}', 5000))")
@@ -189,7 +94,7 @@ def test_what_comes_in_one_piece(node, family, segments):
 
 def test_extension_headers(node):
     """Between the header of IPv6 and that of UDP."""
-    with Pair(node, "extended") as pair:
+    with Datagrams(node, "extended") as pair:
         pair.near(f"s = udp(AF_INET6); s.connect(('{pair.server.ipv6}', 5000))")
         for option, value in ((54, "bytes([0, 0, 1, 4, 0, 0, 0, 0])"), (59, "bytes([0, 0, 1, 4, 0, 0, 0, 0])")):  # hop-by-hop, destination
             pair.near(f"s.setsockopt(41, {option}, {value}); [s.send(bytes(n)) for n in (0, 77, 1440, 5000)] and None")
@@ -203,7 +108,7 @@ def test_extension_headers(node):
 @pytest.mark.parametrize("segments", [False, True])
 def test_a_full_queue(node, family, segments):
     """What had no room is told apart; what is left is what the application reads."""
-    with Pair(node, f"full-{int(segments)}-{family.lower()}") as pair:
+    with Datagrams(node, f"full-{int(segments)}-{family.lower()}") as pair:
         kind, address = FAMILIES[family]
         pair.far("s.setsockopt(SOL_SOCKET, SO_RCVBUF, 20000)")
         if segments:
@@ -221,7 +126,7 @@ def test_a_full_queue(node, family, segments):
 
 
 def test_a_filter_at_the_socket(node):
-    with Pair(node, "filtered", "AF_INET") as pair:
+    with Datagrams(node, "filtered", "AF_INET") as pair:
         pair.far("code = ctypes.create_string_buffer(struct.pack('HBBI', 6, 0, 0, 0), 8)")  # BPF_RET 0: nothing is let in
         pair.near(f"s = udp(); [s.sendto(bytes(100), ('{pair.server.ip}', 5000)) for _ in range(3)] and None")
         assert pair.far("take(s, 3)") == [3, 300]
@@ -232,7 +137,7 @@ def test_a_filter_at_the_socket(node):
 
 def test_what_never_leaves(node):
     """Refused by the pod's own packet filter, sent to nowhere, to a closed port: sent is what the network was given."""
-    with Pair(node, "leaving", "AF_INET") as pair:
+    with Datagrams(node, "leaving", "AF_INET") as pair:
         net.in_netns(pair.client.netns, "nft", "-f", "-", stdin="table ip t { chain c { type filter hook output priority 0; udp dport 7 drop; }\n}\n")
         pair.near("s = udp()")
         assert pair.near.errno(f"s.sendto(bytes(10), ('{pair.server.ip}', 7))") == "EPERM"
@@ -245,7 +150,7 @@ def test_what_never_leaves(node):
 
 def test_what_an_interface_drops(node):
     """The queue of the pod's own interface holds next to nothing: what it loses was sent, and never arrived."""
-    with Pair(node, "queued", "AF_INET") as pair:
+    with Datagrams(node, "queued", "AF_INET") as pair:
         net.in_netns(pair.client.netns, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "8kbit", "burst", "2000", "limit", "2000")
         pair.near(f"s = udp(); [s.sendto(bytes(500), ('{pair.server.ip}', 5000)) for _ in range(200)] and None")
         wait_until(lambda: figures(node, pair.server, "inbound")["received_datagrams"] > 0, "something to arrive")
@@ -260,7 +165,7 @@ def test_what_an_interface_drops(node):
 
 def test_within_the_pod_and_other_protocols(node):
     """Loopback, the pod's own address; UDP-Lite; a raw socket that sees copies. Nothing of it counts, the datagram beside it once."""
-    with Pair(node, "inner") as pair:
+    with Datagrams(node, "inner") as pair:
         pair.near("r = socket(AF_INET, SOCK_RAW, 17)")
         pair.near(f"a = udp(AF_INET6, 6000); b = udp(); [b.sendto(b'x', (to, 6000)) for to in ('127.0.0.1', '{pair.client.ip}')] and None")
         pair.near(f"c = udp(AF_INET6); [c.sendto(b'x', (to, 6000)) for to in ('::1', '{pair.client.ipv6}')] and None")
@@ -276,7 +181,7 @@ def test_within_the_pod_and_other_protocols(node):
 
 def test_who_asks_and_who_answers(node):
     """By the first datagram of a socket; a reply from a socket of its own, as QUIC servers have one for each client, is a reply."""
-    with Pair(node, "roles") as pair:
+    with Datagrams(node, "roles") as pair:
         pair.near(f"s = udp(); s.connect(('{pair.server.ip}', 5000)); s.send(b'question')")
         pair.far("o = SO_REUSEADDR; s.close(); s = socket(AF_INET, SOCK_DGRAM); s.setsockopt(SOL_SOCKET, o, 1); s.bind(('', 5000))")
         pair.near("s.send(b'question')")
@@ -346,7 +251,7 @@ def test_the_peer_is_looked_up_for_each_datagram(node):
 
 def test_groups(node):
     """One datagram to a group is sent once; each socket that listens to it receives it."""
-    with Pair(node, "group", "AF_INET") as pair:
+    with Datagrams(node, "group", "AF_INET") as pair:
         for family, group, join in (("AF_INET", "239.1.2.3", "inet_aton('239.1.2.3') + inet_aton('0.0.0.0')"),
                                     ("AF_INET6", "ff12::1234", "inet_pton(AF_INET6, 'ff12::1234') + struct.pack('I', if_nametoindex('eth0'))")):
             level, option = ("IPPROTO_IP", "IP_ADD_MEMBERSHIP") if family == "AF_INET" else ("IPPROTO_IPV6", "IPV6_JOIN_GROUP")
@@ -384,7 +289,7 @@ def test_lookups_that_go_to_the_proxy(node):
 def test_full_tables_and_many_peers():
     with Lab("udp-small") as lab:
         lab.agent("--metrics.udp", "--metrics.max-flows=30")
-        with Pair(lab, "scan", "AF_INET") as pair:
+        with Datagrams(lab, "scan", "AF_INET") as pair:
             pair.near(f"s = udp(); [s.sendto(bytes(10), ('{pair.server.ip}', 1000 + n % 100)) for n in range(1000)] and None")
             pair.near(f"[s.sendto(bytes(10), ('{pair.server.ip}', 5000)) for n in range(7)] and None")
             assert figures(lab, pair.client, "outbound") == wanted((1007, 10070))
@@ -415,7 +320,7 @@ for n in range(20000):
 def test_agents_come_and_go_while_it_flows():
     with Lab("udp-restart") as lab:
         lab.agent("--metrics.udp")
-        with Pair(lab, "flows") as pair:
+        with Datagrams(lab, "flows") as pair:
             pair.far("t = threading.Thread(target=echo, args=(s, 30000)); t.start()")
             pair.near(f"""
 s = udp(); s.connect(('{pair.server.ip}', 5000)); got = [0, 0]
@@ -469,7 +374,7 @@ def test_off_means_that_nothing_is_there():
         agent.stop(signal.SIGKILL)
         lab.agent()
         assert left() == ([], 0)
-        with Pair(lab, "unseen") as pair:
+        with Datagrams(lab, "unseen") as pair:
             pair.near(f"s = udp(); s.sendto(b'x', ('{pair.server.ip}', 5000))")
             assert pair.far("take(s, 1)") == [1, 1]
             assert series(lab, pair.client) == {}

@@ -4,27 +4,22 @@
 import pytest
 
 from books import pod_of
-from lab import Lab, net
+from datagrams import TOOLS, Datagrams, figures, series, wanted
+from lab import net
 from lab.command import run, wait_until
 from support import NodesShell, Shell
-from test_udp import TOOLS, Pair, figures, series, wanted
 
 JOIN = {"AF_INET": "(IPPROTO_IP, IP_ADD_MEMBERSHIP, inet_aton('239.1.2.3') + inet_aton('172.30.0.%d'))",
         "AF_INET6": "(IPPROTO_IPV6, IPV6_JOIN_GROUP, inet_pton(AF_INET6, 'ff12::1234') + struct.pack('I', if_nametoindex('lan%d')))"}
 GROUP = {"AF_INET": "('239.1.2.3', 6001)", "AF_INET6": "('ff12::1234', 6001, 0, if_nametoindex('lan1'))"}
 
-
-@pytest.fixture(scope="module")
-def node():
-    with Lab("udp-many") as lab:
-        lab.agent("--metrics.udp")
-        yield lab
+AGENT_OPTIONS = ("--metrics.udp",)
 
 
 @pytest.fixture(scope="module")
 def pair(node):
     """Two pods that have a wire between them besides."""
-    with Pair(node, "lan", "AF_INET") as made:
+    with Datagrams(node, "lan", "AF_INET") as made:
         run("ip", "link", "add", "lan1", "netns", made.client.netns, "type", "veth", "peer", "name", "lan2", "netns", made.server.netns)
         for number, pod in enumerate((made.client, made.server), 1):
             net.ip_batch(pod.netns, f"addr add 172.30.0.{number}/24 broadcast 172.30.0.255 dev lan{number}",
@@ -74,7 +69,7 @@ def test_multicast(pair, family):
 
 def test_sockets_that_share_a_port(node):
     """SO_REUSEPORT: each datagram reaches one of them."""
-    with Pair(node, "shared", "AF_INET") as pair:
+    with Datagrams(node, "shared", "AF_INET") as pair:
         pair.far("s.close(); ss = [socket(AF_INET, SOCK_DGRAM) for _ in range(4)]; [(s.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1), s.bind(('', 5000))) for s in ss] and None")
         pair.near(f"[udp().sendto(bytes(n), ('{pair.server.ip}', 5000)) for n in range(50)] and None")
         taken = pair.far("[drain(s) for s in ss]")
@@ -84,7 +79,7 @@ def test_sockets_that_share_a_port(node):
 
 def test_a_checksum_that_is_wrong(node):
     """A long one reaches the socket, for the kernel looks when it is read: received, and read by nobody. A short one is seen through before."""
-    with Pair(node, "corrupt", "AF_INET") as pair:
+    with Datagrams(node, "corrupt", "AF_INET") as pair:
         pair.near(f"""
 r = socket(AF_INET, SOCK_RAW, IPPROTO_RAW)
 for size in (1000, 10):

@@ -16,7 +16,7 @@ import pytest
 
 from lab import Lab
 from lab.agent import free_port
-from lab.command import WEIR, run, wait_until
+from lab.command import run, wait_until
 
 SECRET = "$2b$04$YKIpdZpNETIuYLMCYv15CeYUSxk5iUAMKDPAycr316JEKYn5HYUFy"  # "secret"
 SLOW = "$2y$12$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"  # of nothing that anybody knows
