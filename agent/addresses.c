@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/netns.h"
+#include "base/sockaddr.h"
 
 struct addresses {
 	struct weir_addr *list;
@@ -23,15 +24,10 @@ struct addresses {
 static void add_address(struct addresses *a, const struct sockaddr *sa)
 {
 	struct weir_addr addr;
+	uint16_t port;
 
-	if (sa->sa_family == AF_INET)
-		weir_addr_from_v4(&addr, ((const struct sockaddr_in *)sa)->sin_addr.s_addr);
-	else if (sa->sa_family == AF_INET6)
-		memcpy(addr.ip, &((const struct sockaddr_in6 *)sa)->sin6_addr, sizeof(addr.ip));
-	else
-		return;
-	a->list = xrealloc(a->list, (a->n + 1) * sizeof(*a->list));
-	a->list[a->n++] = addr;
+	if (!sockaddr_read(sa, addr.ip, &port))
+		list_append(a->list, a->n, addr);
 }
 
 static int read_addresses(void *ctx)
@@ -47,18 +43,29 @@ static int read_addresses(void *ctx)
 	return 0;
 }
 
+static int hand_over(struct addresses *a, int err, struct weir_addr **ret, size_t *ret_n)
+{
+	if (err < 0) {
+		free(a->list);
+		return err;
+	}
+	*ret = a->list;
+	*ret_n = a->n;
+	return 0;
+}
+
 int addresses_read(int netns_fd, struct weir_addr **ret, size_t *ret_n)
 {
 	struct addresses a = { 0 };
-	int err = netns_call(netns_fd, read_addresses, &a);
 
-	if (err < 0) {
-		free(a.list);
-		return err;
-	}
-	*ret = a.list;
-	*ret_n = a.n;
-	return 0;
+	return hand_over(&a, netns_call(netns_fd, read_addresses, &a), ret, ret_n);
+}
+
+int addresses_read_own(struct weir_addr **ret, size_t *ret_n)
+{
+	struct addresses a = { 0 };
+
+	return hand_over(&a, read_addresses(&a), ret, ret_n);
 }
 
 static int add_lo_v6(void *ctx)

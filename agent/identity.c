@@ -3,11 +3,11 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/addresses.h"
 #include "agent/map.h"
 #include "agent/peers.h"
 #include "base/buf.h"
@@ -64,30 +64,18 @@ static uint32_t give_id(void *ctx, const char *kind, const char *namespace, cons
 /* The addresses of this node that others can see: 0 or -errno. */
 static int own_addresses(struct weir_addr **ret, size_t *ret_n)
 {
-	struct weir_addr *list = NULL, addr;
-	struct ifaddrs *all;
-	size_t n = 0;
+	struct weir_addr *list;
+	size_t n, kept = 0;
+	int err = addresses_read_own(&list, &n);
 
-	if (getifaddrs(&all) < 0)
-		return -errno;
-	for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
-		const struct sockaddr_in *in = (const void *)i->ifa_addr;
-		const struct sockaddr_in6 *in6 = (const void *)i->ifa_addr;
-
-		if (in && in->sin_family == AF_INET)
-			weir_addr_from_v4(&addr, in->sin_addr.s_addr);
-		else if (in && in->sin_family == AF_INET6)
-			memcpy(addr.ip, &in6->sin6_addr, sizeof(addr.ip));
-		else
-			continue;
-		if (weir_addr_is_loopback(&addr) ||
-		    (in->sin_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr)))
-			continue;
-		list_append(list, n, addr);
-	}
-	freeifaddrs(all);
+	if (err < 0)
+		return err;
+	for (size_t i = 0; i < n; i++)
+		if (!weir_addr_is_loopback(&list[i]) &&
+		    !IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *)list[i].ip))
+			list[kept++] = list[i];
 	*ret = list;
-	*ret_n = n;
+	*ret_n = kept;
 	return 0;
 }
 

@@ -14,29 +14,9 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/sockaddr.h"
 
 enum fate { UNDER_WAY, ARRIVED, LOST };
-
-static int client_of(int fd, uint8_t ret[16])
-{
-	union {
-		struct sockaddr any;
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
-	} a;
-	socklen_t len = sizeof(a);
-
-	if (getpeername(fd, &a.any, &len) < 0)
-		return -errno;
-	if (a.any.sa_family == AF_INET6) {
-		memcpy(ret, &a.v6.sin6_addr, 16);
-		return 0;
-	}
-	memset(ret, 0, 10);
-	memset(ret + 10, 0xff, 2);
-	memcpy(ret + 12, &a.v4.sin_addr, 4);
-	return 0;
-}
 
 static int read_info(int fd, struct tcp_info *ret)
 {
@@ -57,8 +37,9 @@ void deliveries_add(struct deliveries *d, int fd, uint64_t number)
 {
 	struct delivery new = { .fd = -1, .number = number, .since = clock_ms() };
 	struct tcp_info info;
+	uint16_t port;
 
-	if (client_of(fd, new.client) < 0 || read_info(fd, &info) < 0)
+	if (sockaddr_peer(fd, new.client, &port) < 0 || read_info(fd, &info) < 0)
 		return; /* it has been reset */
 	new.received = info.tcpi_bytes_received - (info.tcpi_state == BPF_TCP_CLOSE_WAIT);
 	new.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/sockaddr.h"
 
 #define HOST_MAX 256
 #define BACKLOG	 128
@@ -110,26 +111,12 @@ static int open_host(const struct place *place, int *ret_fd, const char **ret_re
 	return err;
 }
 
-static int bound_port(int fd, uint16_t *ret_port)
-{
-	union {
-		struct sockaddr any;
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
-	} a;
-	socklen_t len = sizeof(a);
-
-	if (getsockname(fd, &a.any, &len) < 0)
-		return -errno;
-	*ret_port = ntohs(a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port);
-	return 0;
-}
-
 int listen_open(const char *address, int *ret_fd, uint16_t *ret_port, char **ret_error)
 {
 	_cleanup_close_ int fd = -1;
 	const char *reason = NULL;
 	struct place place;
+	uint8_t ip[16];
 	int err;
 
 	err = split_address(address, &place);
@@ -142,7 +129,7 @@ int listen_open(const char *address, int *ret_fd, uint16_t *ret_port, char **ret
 	err = place.host[0] ? open_host(&place, &fd, &reason)
 			    : open_everywhere((uint16_t)atoi(place.port), &fd);
 	if (!err)
-		err = bound_port(fd, ret_port);
+		err = sockaddr_local(fd, ip, ret_port);
 	if (err) {
 		*ret_error = xasprintf("cannot listen on %s: %s", address,
 				       reason ? reason : strerror(-err));
