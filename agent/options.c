@@ -9,6 +9,7 @@
 #include "agent/policy.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/opts.h"
 
 static const char *host_name(void)
 {
@@ -18,48 +19,34 @@ static const char *host_name(void)
 }
 
 enum {
-	OPT_CGROUP_ROOT = 256,
-	OPT_ALLOW_ROOT,
-	OPT_BPF_DIR,
-	OPT_RUN_DIR,
-	OPT_STATE_DIR,
-	OPT_TAKEOVER,
-	OPT_PODS_DIR,
-	OPT_KUBECONFIG,
-	OPT_PEERS,
+	OPT_PEERS = 256,
 	OPT_WATCH_TIMEOUT,
 	OPT_DAEMONSET,
-	OPT_NODE_NAME,
 	OPT_MESH,
-	OPT_LISTEN,
-	OPT_PATH,
-	OPT_WEB_CONFIG,
 	OPT_MAX_FLOWS,
 	OPT_MAP_SIZE,
-	OPT_TLS,
-	OPT_UDP,
-	OPT_POD_LOCAL,
-	OPT_POD_LABEL,
-	OPT_ISTIO,
 	OPT_CLUSTER_NAME,
 	OPT_NETWORK_NAME,
 	OPT_LOG_LEVEL,
 	OPT_LOG_FORMAT
 };
 
+#define TEXT(member) OPT_TEXT(struct agent_options, member)
+#define FLAG(member) OPT_FLAG(struct agent_options, member)
+
 static const struct argp_option options[] = {
-	{ "cgroup-root", OPT_CGROUP_ROOT, "PATH", 0,
+	{ "cgroup-root", TEXT(cgroup_root), "PATH", 0,
 	  "cgroup of the pods (default: the kubepods cgroup that is found)", 0 },
-	{ "allow-root-cgroup", OPT_ALLOW_ROOT, NULL, 0,
+	{ "allow-root-cgroup", FLAG(allow_root_cgroup), NULL, 0,
 	  "accept the root of the cgroup tree, which holds the host's own processes", 0 },
-	{ "bpf-dir", OPT_BPF_DIR, "PATH", 0, "where maps and links are pinned (/sys/fs/bpf/weir)",
+	{ "bpf-dir", TEXT(bpf_dir), "PATH", 0, "where maps and links are pinned (/sys/fs/bpf/weir)",
 	  0 },
-	{ "run-dir", OPT_RUN_DIR, "PATH", 0, "where the control socket lies (/run/weir)", 0 },
-	{ "state-dir", OPT_STATE_DIR, "PATH", 0, "what outlives a reboot (/var/lib/weir)", 0 },
-	{ "takeover", OPT_TAKEOVER, NULL, 0,
+	{ "run-dir", TEXT(run_dir), "PATH", 0, "where the control socket lies (/run/weir)", 0 },
+	{ "state-dir", TEXT(state_dir), "PATH", 0, "what outlives a reboot (/var/lib/weir)", 0 },
+	{ "takeover", FLAG(takeover), NULL, 0,
 	  "capture also pods that have their mesh's own iptables rules", 0 },
-	{ "pods-dir", OPT_PODS_DIR, "DIR", 0, "pods, Services, ... as JSON files; watched", 0 },
-	{ "kubeconfig", OPT_KUBECONFIG, "FILE", 0,
+	{ "pods-dir", TEXT(pods_dir), "DIR", 0, "pods, Services, ... as JSON files; watched", 0 },
+	{ "kubeconfig", TEXT(kubeconfig), "FILE", 0,
 	  "how to reach the Kubernetes API, or in-cluster (without --pods-dir: KUBECONFIG, or "
 	  "in-cluster in a pod of a cluster)",
 	  0 },
@@ -73,11 +60,13 @@ static const struct argp_option options[] = {
 	  "the DaemonSet that this agent runs in: when it is deleted, weir is uninstalled from the "
 	  "node",
 	  0 },
-	{ "node-name", OPT_NODE_NAME, "NAME", 0, "name of this node (default: its host name)", 0 },
+	{ "node-name", TEXT(node_name), "NAME", 0, "name of this node (default: its host name)",
+	  0 },
 	{ "mesh", OPT_MESH, "MESH", 0, "auto, istio, linkerd, ambient or none (auto)", 0 },
-	{ "web.listen-address", OPT_LISTEN, "ADDR:PORT", 0, "metrics (:9464)", 0 },
-	{ "web.telemetry-path", OPT_PATH, "PATH", 0, "path of the metrics (/metrics)", 0 },
-	{ "web.config.file", OPT_WEB_CONFIG, "FILE", 0,
+	{ "web.listen-address", TEXT(listen_address), "ADDR:PORT", 0, "metrics (:9464)", 0 },
+	{ "web.telemetry-path", TEXT(telemetry_path), "PATH", 0, "path of the metrics (/metrics)",
+	  0 },
+	{ "web.config.file", TEXT(web_config), "FILE", 0,
 	  "TLS, client certificates and passwords, as Prometheus' exporters have them", 0 },
 	{ "metrics.max-flows", OPT_MAX_FLOWS, "N", 0,
 	  "series of connections that have a place of their own, of all workloads together (57344)",
@@ -86,16 +75,16 @@ static const struct argp_option options[] = {
 	  "entries of one of the kernel's tables, as weir_map_max_entries names them; may be "
 	  "given for several",
 	  0 },
-	{ "metrics.tls", OPT_TLS, NULL, 0,
+	{ "metrics.tls", FLAG(tls), NULL, 0,
 	  "tell TLS from plaintext by the first bytes of a connection; costs something at each "
 	  "packet",
 	  0 },
-	{ "metrics.udp", OPT_UDP, NULL, 0,
+	{ "metrics.udp", FLAG(udp), NULL, 0,
 	  "count datagrams as well; costs something at each packet", 0 },
-	{ "metrics.pod-local", OPT_POD_LOCAL, NULL, 0,
+	{ "metrics.pod-local", FLAG(pod_local), NULL, 0,
 	  "count connections within a pod as well, where they are dialled", 0 },
-	{ "metrics.pod-label", OPT_POD_LABEL, NULL, 0, "a series for each pod of a workload", 0 },
-	{ "metrics.istio", OPT_ISTIO, NULL, 0,
+	{ "metrics.pod-label", FLAG(pod_label), NULL, 0, "a series for each pod of a workload", 0 },
+	{ "metrics.istio", FLAG(istio), NULL, 0,
 	  "istio_tcp_* as well, for the workloads that no Istio proxy reports", 0 },
 	{ "cluster-name", OPT_CLUSTER_NAME, "NAME", 0,
 	  "name of the cluster in istio_tcp_* (Kubernetes)", 0 },
@@ -130,30 +119,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	char *end;
 
 	switch (key) {
-	case OPT_CGROUP_ROOT:
-		o->cgroup_root = arg;
-		break;
-	case OPT_ALLOW_ROOT:
-		o->allow_root_cgroup = true;
-		break;
-	case OPT_BPF_DIR:
-		o->bpf_dir = arg;
-		break;
-	case OPT_RUN_DIR:
-		o->run_dir = arg;
-		break;
-	case OPT_STATE_DIR:
-		o->state_dir = arg;
-		break;
-	case OPT_TAKEOVER:
-		o->takeover = true;
-		break;
-	case OPT_PODS_DIR:
-		o->pods_dir = arg;
-		break;
-	case OPT_KUBECONFIG:
-		o->kubeconfig = arg;
-		break;
 	case OPT_PEERS:
 		if (strcmp(arg, "cluster") && strcmp(arg, "node"))
 			argp_error(state, "--peers=%s: cluster or node", arg);
@@ -169,22 +134,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--daemonset=%s: NAMESPACE/NAME", arg);
 		o->daemonset = arg;
 		break;
-	case OPT_NODE_NAME:
-		o->node_name = arg;
-		break;
 	case OPT_MESH:
 		if (policy_meshes_parse(arg, &(enum policy_meshes){ 0 }) < 0)
 			argp_error(state, "--mesh=%s: auto, istio, linkerd, ambient or none", arg);
 		o->mesh = arg;
-		break;
-	case OPT_LISTEN:
-		o->listen_address = arg;
-		break;
-	case OPT_PATH:
-		o->telemetry_path = arg;
-		break;
-	case OPT_WEB_CONFIG:
-		o->web_config = arg;
 		break;
 	case OPT_MAX_FLOWS:
 		o->max_flows = parse_count(state, "metrics.max-flows", arg);
@@ -192,21 +145,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_MAP_SIZE:
 		if (sizes_parse(&o->sizes, arg, &error) < 0)
 			argp_error(state, "%s", error);
-		break;
-	case OPT_TLS:
-		o->tls = true;
-		break;
-	case OPT_UDP:
-		o->udp = true;
-		break;
-	case OPT_POD_LOCAL:
-		o->pod_local = true;
-		break;
-	case OPT_POD_LABEL:
-		o->pod_label = true;
-		break;
-	case OPT_ISTIO:
-		o->istio = true;
 		break;
 	case OPT_CLUSTER_NAME:
 		o->cluster_name = parse_name(state, "cluster-name", arg);
@@ -226,7 +164,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		argp_error(state, "unexpected argument: %s", arg);
 		break;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return opts_set(o, key, arg);
 	}
 	return 0;
 }

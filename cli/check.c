@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/cgroup.h"
+#include "base/opts.h"
 #include "cli/command.h"
 #include "cli/ctl.h"
 #include "cli/options.h"
@@ -25,37 +26,20 @@ static void (*const groups[])(struct check *) = {
 	check_kernel, check_capabilities, check_programs, check_cgroup, check_foreign, check_agent,
 };
 
-enum { KEY_CGROUP_ROOT = 0x200 };
-
-static const struct argp_option table[] = {
-	{ "cgroup-root", KEY_CGROUP_ROOT, "PATH", 0, "cgroup of all pods (the one that is found)",
-	  1 },
-	{ 0 },
-};
-
 struct command_line {
 	struct options options;
 	const char *cgroup_root;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-	struct command_line *c = state->input;
-
-	switch (key) {
-	case ARGP_KEY_INIT:
-		state->child_inputs[0] = &c->options;
-		return 0;
-	case KEY_CGROUP_ROOT:
-		c->cgroup_root = arg;
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
+static const struct argp_option table[] = {
+	{ "cgroup-root", OPT_TEXT(struct command_line, cgroup_root), "PATH", 0,
+	  "cgroup of all pods (the one that is found)", 1 },
+	{ 0 },
+};
 
 static const struct argp argp = {
 	.options = table,
-	.parser = parse,
+	.parser = options_parser,
 	.doc = "Whether this node can run weir, and whether weir does its work.\v"
 	       "Exits 1 when a point fails; warnings do not count.",
 	.children = options_children,

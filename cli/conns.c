@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 
 #include "base/buf.h"
+#include "base/opts.h"
 #include "cli/columns.h"
 #include "cli/command.h"
 #include "cli/conn_field.h"
@@ -14,9 +15,7 @@
 #include "cli/options.h"
 
 enum {
-	KEY_POD = 0x200,
-	KEY_WORKLOAD,
-	KEY_PEER,
+	KEY_PEER = 0x200,
 	KEY_PORT,
 	KEY_STATE,
 	KEY_DIRECTION,
@@ -37,8 +36,9 @@ struct conns_options {
 
 static const struct argp_option table[] = {
 	{ "namespace", 'n', "NAME", 0, "of the pod", 1 },
-	{ "pod", KEY_POD, "[NS/]NAME", 0, "the pod", 1 },
-	{ "workload", KEY_WORKLOAD, "[NS/]NAME", 0, "the pod's workload", 1 },
+	{ "pod", OPT_TEXT(struct conns_options, filter.pod), "[NS/]NAME", 0, "the pod", 1 },
+	{ "workload", OPT_TEXT(struct conns_options, filter.workload), "[NS/]NAME", 0,
+	  "the pod's workload", 1 },
 	{ "peer", KEY_PEER, "PEER", 0, "workload or Service ([NS/]NAME), address, or prefix", 1 },
 	{ "port", KEY_PORT, "PORT", 0, "as dialled", 1 },
 	{ "state", KEY_STATE, "STATE", 0,
@@ -104,12 +104,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'n':
 		o->filter.namespace = arg;
 		return 0;
-	case KEY_POD:
-		o->filter.pod = arg;
-		return 0;
-	case KEY_WORKLOAD:
-		o->filter.workload = arg;
-		return 0;
 	case KEY_PEER:
 		if (!conn_filter_peer(arg))
 			options_usage(state, "--peer=%s: no prefix is that long", arg);
@@ -149,7 +143,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->exact = true;
 		return 0;
 	}
-	return ARGP_ERR_UNKNOWN;
+	return opts_set(state->input, key, arg);
 }
 
 static const struct argp argp = {

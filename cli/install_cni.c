@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/opts.h"
 #include "cli/command.h"
 #include "cli/conflist.h"
 #include "cli/install_files.h"
@@ -32,11 +33,7 @@
 	 IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 
 enum {
-	KEY_BIN_DIR = 0x200,
-	KEY_CONF_DIR,
-	KEY_CONF_NAME,
-	KEY_BINARY,
-	KEY_STATE_DIR,
+	KEY_CONF_NAME = 0x200,
 	KEY_AGENT_AWAY,
 	KEY_AGENT_AWAY_SECONDS,
 	KEY_TIMEOUT,
@@ -56,13 +53,16 @@ struct input {
 };
 
 static const struct argp_option table[] = {
-	{ "cni-bin-dir", KEY_BIN_DIR, "DIR", 0, "where the runtime finds plugins (/opt/cni/bin)",
-	  0 },
-	{ "cni-conf-dir", KEY_CONF_DIR, "DIR", 0, "its network configuration (/etc/cni/net.d)", 0 },
+	{ "cni-bin-dir", OPT_TEXT(struct input, install.bin_dir), "DIR", 0,
+	  "where the runtime finds plugins (/opt/cni/bin)", 0 },
+	{ "cni-conf-dir", OPT_TEXT(struct input, install.conf_dir), "DIR", 0,
+	  "its network configuration (/etc/cni/net.d)", 0 },
 	{ "cni-conf-name", KEY_CONF_NAME, "FILE", 0,
 	  "the file there to chain into (the one that the runtime takes)", 0 },
-	{ "binary", KEY_BINARY, "FILE", 0, "weir-cni (the one beside this program)", 0 },
-	{ "state-dir", KEY_STATE_DIR, "DIR", 0, "the agent's --state-dir (/var/lib/weir)", 0 },
+	{ "binary", OPT_TEXT(struct input, install.binary), "FILE", 0,
+	  "weir-cni (the one beside this program)", 0 },
+	{ "state-dir", OPT_TEXT(struct input, install.state_dir), "DIR", 0,
+	  "the agent's --state-dir (/var/lib/weir)", 0 },
 	{ "agent-away", KEY_AGENT_AWAY, "WHAT", 0,
 	  "refuse-captured, refuse or allow: see weir-cni(8)", 0 },
 	{ "agent-away-seconds", KEY_AGENT_AWAY_SECONDS, "N", 0,
@@ -98,22 +98,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &in->options;
 		break;
-	case KEY_BIN_DIR:
-		in->install.bin_dir = arg;
-		break;
-	case KEY_CONF_DIR:
-		in->install.conf_dir = arg;
-		break;
 	case KEY_CONF_NAME:
 		if (strchr(arg, '/'))
 			options_usage(state, "--cni-conf-name=%s: a name in --cni-conf-dir", arg);
 		in->install.conf_name = arg;
-		break;
-	case KEY_BINARY:
-		in->install.binary = arg;
-		break;
-	case KEY_STATE_DIR:
-		in->install.state_dir = arg;
 		break;
 	case KEY_AGENT_AWAY:
 		set_away(in, state, arg);
@@ -139,7 +127,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		in->mode = MODE_UNINSTALL;
 		break;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return opts_set(in, key, arg);
 	}
 	return 0;
 }

@@ -12,10 +12,9 @@
 #include <sys/mount.h>
 #include <sys/vfs.h>
 
+#include "base/opts.h"
 #include "cli/command.h"
 #include "cli/options.h"
-
-enum { KEY_DIR = 0x200 };
 
 struct command_line {
 	struct options options;
@@ -23,28 +22,13 @@ struct command_line {
 };
 
 static const struct argp_option table[] = {
-	{ "dir", KEY_DIR, "DIR", 0, "where (/sys/fs/bpf)", 0 },
+	{ "dir", OPT_TEXT(struct command_line, dir), "DIR", 0, "where (/sys/fs/bpf)", 0 },
 	{ 0 },
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-	struct command_line *c = state->input;
-
-	switch (key) {
-	case ARGP_KEY_INIT:
-		state->child_inputs[0] = &c->options;
-		return 0;
-	case KEY_DIR:
-		c->dir = arg;
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
-}
-
 static const struct argp argp = {
 	.options = table,
-	.parser = parse,
+	.parser = options_parser,
 	.doc = "Mounts a bpf file system unless there is one.\v"
 	       "In a container it reaches the node only by a mount with propagation to the host.",
 	.children = options_children,

@@ -9,12 +9,13 @@
 #include <sysexits.h>
 
 #include "base/buf.h"
-
-enum { KEY_BPF_DIR = 0x100, KEY_RUN_DIR };
+#include "base/opts.h"
 
 static const struct argp_option table[] = {
-	{ "bpf-dir", KEY_BPF_DIR, "DIR", 0, "pinned maps and links (/sys/fs/bpf/weir)", 10 },
-	{ "run-dir", KEY_RUN_DIR, "DIR", 0, "the agent's control socket (/run/weir)", 10 },
+	{ "bpf-dir", OPT_TEXT(struct options, bpf_dir), "DIR", 0,
+	  "pinned maps and links (/sys/fs/bpf/weir)", 10 },
+	{ "run-dir", OPT_TEXT(struct options, run_dir), "DIR", 0,
+	  "the agent's control socket (/run/weir)", 10 },
 	{ "output", 'o', "FORMAT", 0, "text, or json for machines", 10 },
 	{ 0 },
 };
@@ -43,24 +44,26 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		state->err_stream =
 			NULL; /* getopt says what is wrong; argp would add a second line */
 		return 0;
-	case KEY_BPF_DIR:
-		o->bpf_dir = arg;
-		return 0;
-	case KEY_RUN_DIR:
-		o->run_dir = arg;
-		return 0;
 	case 'o':
 		o->output = parse_output(state, o, arg);
 		return 0;
 	case ARGP_KEY_ARG:
 		options_usage(state, "what is '%s'?", arg);
 	}
-	return ARGP_ERR_UNKNOWN;
+	return opts_set(o, key, arg);
 }
 
 static const struct argp shared = { .options = table, .parser = parse };
 
 const struct argp_child options_children[] = { { .argp = &shared }, { 0 } };
+
+error_t options_parser(int key, char *arg, struct argp_state *state)
+{
+	if (key != ARGP_KEY_INIT)
+		return opts_set(state->input, key, arg);
+	state->child_inputs[0] = state->input;
+	return 0;
+}
 
 void options_parse(const struct argp *argp, int argc, char **argv, struct options *o, void *input)
 {

@@ -22,10 +22,12 @@ struct options {
 };
 
 /*
- * For struct argp.children. A command without options of its own needs no parser; any other hands
- * the struct options on: state->child_inputs[0] = ... at ARGP_KEY_INIT.
+ * For struct argp.children. A command without options of its own needs no parser; one whose options
+ * only fill members (base/opts.h) of a struct that begins with struct options has this one. Any
+ * other hands the struct options on: state->child_inputs[0] = ... at ARGP_KEY_INIT.
  */
 extern const struct argp_child options_children[];
+error_t options_parser(int key, char *arg, struct argp_state *state);
 
 /* Sets *o to the defaults, then parses into input, which holds *o. Does not return on bad usage. */
 void options_parse(const struct argp *argp, int argc, char **argv, struct options *o, void *input);

@@ -8,11 +8,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/opts.h"
 #include "cli/command.h"
 #include "cli/ctl.h"
 #include "cli/options.h"
 
-enum { KEY_VIEW = 0x200, KEY_SORT, KEY_FILTER };
+enum { KEY_VIEW = 0x200, KEY_SORT };
 
 #define DELAY	    3.0 /* seconds, as top(1) */
 #define DELAY_MIN   0.1
@@ -38,7 +39,8 @@ static const struct argp_option table[] = {
 	  "name, bytes, sent, received, conns, open, failed, rtt or retransmits (bytes)", 1 },
 	{ "reverse", 'r', NULL, 0, "the other way round", 1 },
 	{ "idle", 'i', NULL, 0, "without what is idle, as in top", 1 },
-	{ "filter", KEY_FILTER, "TEXT", 0, "only names that hold this", 1 },
+	{ "filter", OPT_TEXT(struct top_options, top.filter), "TEXT", 0,
+	  "only names that hold this", 1 },
 	{ 0 },
 };
 
@@ -106,16 +108,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'w':
 		o->wide = true;
 		return 0;
-	case KEY_FILTER:
-		o->top.filter = arg;
-		return 0;
 	case ARGP_KEY_END:
 		o->json = o->shared.output == OUTPUT_JSON;
 		if (o->json && !o->iterations)
 			o->iterations = 1;
 		return 0;
 	}
-	return ARGP_ERR_UNKNOWN;
+	return opts_set(state->input, key, arg);
 }
 
 static const struct argp argp = {
