@@ -211,7 +211,7 @@ static int write_addresses(const struct loader *l, const struct placement *p, st
 			*source = list[i];
 		if (weir_addr_is_any(&list[i]))
 			continue;
-		desired_add(p->addresses, &key, &one);
+		keyset_add(p->addresses, &key);
 		err = map_put(fd, &key, &one, sizeof(one));
 		if (err < 0)
 			return err;

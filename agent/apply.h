@@ -8,9 +8,9 @@
 
 #include "agent/links.h"
 #include "agent/loader.h"
-#include "agent/map.h"
 #include "agent/policy.h"
 #include "agent/takeover.h"
+#include "base/keyset.h"
 
 /* What is to be put in force in one network namespace. */
 struct placement {
@@ -20,7 +20,7 @@ struct placement {
 	const struct policy *policy;
 	const char *namespace, *name, *uid, *netns;
 	bool young; /* the runtime is still at work on it */
-	struct desired *addresses; /* of weir_local: the pod's are added */
+	struct keyset *addresses; /* of weir_local: the pod's are added */
 	struct links_desired *links; /* likewise */
 };
 

@@ -31,9 +31,7 @@ uint32_t identity_served(const struct identity *identity, uint32_t workload, uin
 /* The id of a workload is no longer one. */
 void identity_forget(struct identity *identity, uint32_t workload);
 
-/* How many addresses did not fit, the last time. */
-size_t identity_left_out(const struct identity *identity);
-/* The sum of that over all times. */
+/* How many addresses did not fit, each time that they did not. */
 uint64_t identity_left_out_ever(const struct identity *identity);
 
 #endif

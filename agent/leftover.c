@@ -147,10 +147,13 @@ bool leftover_ended(const struct reconciler *r, const struct managed *m)
 /* A table of what is in the pods' networks, and where its keys have the cookie. */
 struct network_map {
 	const char *name;
-	struct desired *desired;
+	size_t value_size;
 	size_t cookie_offset;
+	struct keyset *desired;
 	struct reconciler *r;
 };
+
+#define NETWORK_MAP(map, key, value) #map, sizeof(value), offsetof(struct key, netns_cookie)
 
 /* An address that a pod had once may be another pod's now: it is no longer within the first one. */
 static bool is_former(const void *key, const void *value, void *ctx)
@@ -160,7 +163,7 @@ static bool is_former(const void *key, const void *value, void *ctx)
 	uint64_t cookie;
 
 	(void)value;
-	if (desired_has(map->desired, key))
+	if (keyset_has(map->desired, key))
 		return false;
 	memcpy(&cookie, (const char *)key + map->cookie_offset, sizeof(cookie));
 	m = claim_holder(map->r, cookie, NULL);
@@ -170,19 +173,19 @@ static bool is_former(const void *key, const void *value, void *ctx)
 int leftover_former(struct reconciler *r)
 {
 	struct network_map maps[] = {
-		{ "weir_local", &r->addresses, offsetof(struct weir_local_addr, netns_cookie), r },
-		{ "weir_links", &r->links.links, offsetof(struct weir_link_key, netns_cookie), r },
-		{ "weir_routes", &r->links.routes, offsetof(struct weir_route_entry, netns_cookie),
+		{ NETWORK_MAP(weir_local, weir_local_addr, uint32_t), &r->addresses, r },
+		{ NETWORK_MAP(weir_links, weir_link_key, struct weir_link), &r->links.links, r },
+		{ NETWORK_MAP(weir_routes, weir_route_entry, struct weir_route), &r->links.routes,
 		  r },
 	};
 	int changes = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
 		int n = map_prune(loader_map(r->loader, maps[i].name), maps[i].desired->key_size,
-				  maps[i].desired->value_size, is_former, &maps[i]);
+				  maps[i].value_size, is_former, &maps[i]);
 
 		changes += n > 0 ? n : 0;
-		desired_free(maps[i].desired);
+		keyset_free(maps[i].desired);
 	}
 	return changes;
 }

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/map.h"
 #include "agent/routes.h"
 #include "base/buf.h"
 #include "base/netns.h"
@@ -15,14 +16,14 @@
 
 void links_desired_init(struct links_desired *d)
 {
-	desired_init(&d->links, sizeof(struct weir_link_key), sizeof(struct weir_link));
-	desired_init(&d->routes, sizeof(struct weir_route_entry), sizeof(struct weir_route));
+	keyset_init(&d->links, sizeof(struct weir_link_key));
+	keyset_init(&d->routes, sizeof(struct weir_route_entry));
 }
 
 void links_desired_free(struct links_desired *d)
 {
-	desired_free(&d->links);
-	desired_free(&d->routes);
+	keyset_free(&d->links);
+	keyset_free(&d->routes);
 }
 
 static bool names(const struct policy *policy, enum weir_list list)
@@ -68,7 +69,7 @@ static int write_links(const struct loader *loader, const struct policy *policy,
 				link.flags |= policy->interfaces[k].list == WEIR_LIST_IF_EXCLUDE
 						      ? WEIR_LINK_EXCLUDED
 						      : WEIR_LINK_VIRTUAL;
-		desired_add(&desired->links, &key, &link);
+		keyset_add(&desired->links, &key);
 		err = map_put(loader_map(loader, "weir_links"), &key, &link, sizeof(link));
 		changes += err > 0;
 		err = err < 0 ? err : 0;
@@ -90,7 +91,7 @@ static int write_routes(const struct loader *loader, int netns_fd, uint64_t cook
 						.addr = from->dst };
 		struct weir_route route = { .ifindex = from->ifindex };
 
-		desired_add(&desired->routes, &key, &route);
+		keyset_add(&desired->routes, &key);
 		err = map_put(loader_map(loader, "weir_routes"), &key, &route, sizeof(route));
 		changes += err > 0;
 		err = err < 0 ? err : 0;

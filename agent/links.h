@@ -8,12 +8,12 @@
 
 #include "agent/loader.h"
 #include "agent/loop.h"
-#include "agent/map.h"
 #include "agent/policy.h"
+#include "base/keyset.h"
 
 /* What weir_links and weir_routes should hold, as far as this run has written. */
 struct links_desired {
-	struct desired links, routes;
+	struct keyset links, routes;
 };
 
 /* Watches one pod's namespace; zero: not watched. */

@@ -439,7 +439,7 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 	int64_t again_ms = -1;
 	int changes = 0, gone, err = 0;
 
-	desired_init(&r->addresses, sizeof(struct weir_local_addr), sizeof(__u32));
+	keyset_init(&r->addresses, sizeof(struct weir_local_addr));
 	links_desired_init(&r->links);
 	scan(r);
 	if (source_listed(r->source)) { /* names that an earlier agent knew are better than none */
@@ -475,12 +475,12 @@ int reconcile(struct reconciler *r, int64_t *ret_again_ms)
 /* What it had before goes in the next full run. */
 static void reconcile_alone(struct reconciler *r, struct managed *m)
 {
-	desired_init(&r->addresses, sizeof(struct weir_local_addr), sizeof(__u32));
+	keyset_init(&r->addresses, sizeof(struct weir_local_addr));
 	links_desired_init(&r->links);
 	if (!m->cookie)
 		m->young_until_ms = loop_now_ms() + YOUNG_MS;
 	reconcile_pod(r, m);
-	desired_free(&r->addresses);
+	keyset_free(&r->addresses);
 	links_desired_free(&r->links);
 }
 

@@ -10,11 +10,11 @@
 #include "agent/links.h"
 #include "agent/loader.h"
 #include "agent/managed.h"
-#include "agent/map.h"
 #include "agent/names.h"
 #include "agent/nsid.h"
 #include "agent/source.h"
 #include "agent/traits.h"
+#include "base/keyset.h"
 
 struct reconciler {
 	struct loader *loader;
@@ -26,7 +26,7 @@ struct reconciler {
 	struct traits_options traits;
 	uint64_t own_cookie;
 	struct managed *pods;
-	struct desired addresses; /* what weir_local should hold, as far as this run has written */
+	struct keyset addresses; /* what weir_local should hold, as far as this run has written */
 	struct links_desired links; /* likewise */
 	struct nsid *nsid; /* NULL: nobody tells what happens in the pods' namespaces */
 	struct loop *loop;

@@ -16,20 +16,20 @@
 #include "base/log.h"
 #include "exporter/mapread.h"
 
-static void add_id(struct desired *ids, uint32_t id)
+static void add_id(struct keyset *ids, uint32_t id)
 {
-	desired_add(ids, &id, NULL);
+	keyset_add(ids, &id);
 }
 
-static uint32_t id_at(const struct desired *ids, size_t i)
+static uint32_t id_at(const struct keyset *ids, size_t i)
 {
 	uint32_t id;
 
-	memcpy(&id, ids->rows + i * sizeof(id), sizeof(id));
+	memcpy(&id, ids->keys + i * sizeof(id), sizeof(id));
 	return id;
 }
 
-static void add_key(struct desired *ids, const struct weir_flow_key *key)
+static void add_key(struct keyset *ids, const struct weir_flow_key *key)
 {
 	add_id(ids, key->workload);
 	add_id(ids, key->peer);
@@ -38,7 +38,7 @@ static void add_key(struct desired *ids, const struct weir_flow_key *key)
 
 /* Workloads that have a pod on this node: in the kernel's tables, or about to be. */
 static int list_present(const struct loader *l, struct names *names, const struct reconciler *r,
-			struct desired *ids)
+			struct keyset *ids)
 {
 	_cleanup_free_ void *entries = NULL;
 	size_t size = sizeof(struct weir_netns) + sizeof(struct weir_pod), n = 0;
@@ -234,7 +234,7 @@ static void free_workload(const struct loader *l, const struct snapshot *s, uint
 }
 
 /* The workload of each row of the snapshot, once. */
-static void list_scraped(const struct snapshot *s, struct desired *ids)
+static void list_scraped(const struct snapshot *s, struct keyset *ids)
 {
 	for (size_t i = 0; i < s->n_flows; i++)
 		add_id(ids, s->flows[i].key.workload);
@@ -272,12 +272,12 @@ void retire_delivered(struct retire *r, uint64_t number, const uint8_t client[16
 }
 
 /* A workload that came back starts anew when it leaves again; one that is freed is forgotten. */
-static void drop_former(struct retire *r, struct desired *present, const struct snapshot *s)
+static void drop_former(struct retire *r, struct keyset *present, const struct snapshot *s)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < r->n; i++)
-		if (!desired_has(present, &r->items[i].workload) &&
+		if (!keyset_has(present, &r->items[i].workload) &&
 		    figures_of(s, r->items[i].workload).any)
 			r->items[n++] = r->items[i];
 	r->n = n;
@@ -285,7 +285,7 @@ static void drop_former(struct retire *r, struct desired *present, const struct 
 
 static bool is_used(uint32_t id, void *ctx)
 {
-	return desired_has(ctx, &id);
+	return keyset_has(ctx, &id);
 }
 
 struct freeing {
@@ -303,7 +303,7 @@ static void free_name(uint32_t id, void *ctx)
 
 /* Names that no pod, flow, verdict or peer bears. */
 static void sweep_names(const struct loader *l, struct names *names, struct identity *identity,
-			const struct snapshot *s, struct desired *used)
+			const struct snapshot *s, struct keyset *used)
 {
 	struct freeing freeing = { l, identity };
 	_cleanup_free_ void *peers = NULL;
@@ -330,18 +330,18 @@ static void sweep_names(const struct loader *l, struct names *names, struct iden
 }
 
 /* Workloads that are in the snapshot and not on this node, each once, by id. */
-static void list_departed(const struct snapshot *s, struct desired *present, struct desired *ids)
+static void list_departed(const struct snapshot *s, struct keyset *present, struct keyset *ids)
 {
-	_cleanup_desired_ struct desired scraped;
+	_cleanup_keyset_ struct keyset scraped;
 	uint32_t last = WEIR_ID_NONE;
 
-	desired_init(&scraped, sizeof(uint32_t), 0);
+	keyset_init(&scraped, sizeof(uint32_t));
 	list_scraped(s, &scraped);
-	desired_sort(&scraped);
+	keyset_sort(&scraped);
 	for (size_t i = 0; i < scraped.n; i++) {
 		uint32_t workload = id_at(&scraped, i);
 
-		if (workload != last && !desired_has(present, &workload))
+		if (workload != last && !keyset_has(present, &workload))
 			add_id(ids, workload);
 		last = workload;
 	}
@@ -350,10 +350,10 @@ static void list_departed(const struct snapshot *s, struct desired *present, str
 uint64_t retire_scraped(struct retire *r, const struct loader *l, struct names *names,
 			const struct reconciler *reconciler, const struct snapshot *s)
 {
-	_cleanup_desired_ struct desired present, departed;
+	_cleanup_keyset_ struct keyset present, departed;
 
-	desired_init(&present, sizeof(uint32_t), 0);
-	desired_init(&departed, sizeof(uint32_t), 0);
+	keyset_init(&present, sizeof(uint32_t));
+	keyset_init(&departed, sizeof(uint32_t));
 	r->number++;
 	if (list_present(l, names, reconciler, &present))
 		return r->number;
@@ -377,11 +377,11 @@ bool retire_must_make_room(struct retire *r, const struct loader *l, const struc
 int retire_make_room(struct retire *r, const struct loader *l, struct names *names,
 		     const struct reconciler *reconciler, const struct snapshot *now)
 {
-	_cleanup_desired_ struct desired present, departed;
+	_cleanup_keyset_ struct keyset present, departed;
 	int err, freed = 0;
 
-	desired_init(&present, sizeof(uint32_t), 0);
-	desired_init(&departed, sizeof(uint32_t), 0);
+	keyset_init(&present, sizeof(uint32_t));
+	keyset_init(&departed, sizeof(uint32_t));
 	r->left_out = names_left_out(names);
 	err = list_present(l, names, reconciler, &present);
 	if (err)

@@ -248,7 +248,7 @@ static int compare_reason(const struct conn *a, const struct conn *b)
 	return strcmp(a->reason, b->reason);
 }
 
-const struct conn_field conn_fields[] = {
+static const struct conn_field fields[] = {
 	{ "pod", "POD", false, true, format_pod, compare_pod },
 	{ "workload", "WORKLOAD", false, true, format_workload, compare_workload },
 	{ "direction", "DIR", false, false, format_direction, compare_direction },
@@ -269,13 +269,12 @@ const struct conn_field conn_fields[] = {
 	{ "via", "VIA", false, false, format_via, compare_via },
 	{ "reason", "REASON", false, false, format_reason, compare_reason },
 };
-const size_t conn_fields_n = ARRAY_SIZE(conn_fields);
 
 const struct conn_field *conn_field_find(const char *name)
 {
-	for (size_t i = 0; i < conn_fields_n; i++)
-		if (!strcmp(conn_fields[i].name, name))
-			return &conn_fields[i];
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+		if (!strcmp(fields[i].name, name))
+			return &fields[i];
 	return NULL;
 }
 

@@ -15,9 +15,6 @@ struct conn_field {
 	int (*compare)(const struct conn *a, const struct conn *b);
 };
 
-extern const struct conn_field conn_fields[];
-extern const size_t conn_fields_n;
-
 /* NULL when there is none of that name. */
 const struct conn_field *conn_field_find(const char *name);
 /* Stable in what the field does not tell apart: by pod, then by age. */

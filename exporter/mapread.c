@@ -27,7 +27,11 @@ struct entries {
 	bool counted; /* their number is all that is wanted */
 };
 
-int map_shape(int fd, struct map_shape *ret_shape)
+struct map_shape {
+	uint32_t key_size, value_size, max_entries;
+};
+
+static int read_shape(int fd, struct map_shape *ret_shape)
 {
 	struct bpf_map_info info = { 0 };
 	__u32 len = sizeof(info);
@@ -156,7 +160,7 @@ int map_read(int fd, uint32_t key_size, uint32_t value_size, void **ret_entries,
 	struct map_shape shape;
 	int err;
 
-	err = map_shape(fd, &shape);
+	err = read_shape(fd, &shape);
 	if (err)
 		return err;
 	if (shape.key_size != key_size || shape.value_size != value_size)
@@ -196,7 +200,7 @@ int map_count(int fd, uint64_t *ret_entries, uint64_t *ret_max_entries)
 	struct map_shape shape;
 	int err;
 
-	err = map_shape(fd, &shape);
+	err = read_shape(fd, &shape);
 	if (err)
 		return err;
 	e.key_size = shape.key_size;

@@ -6,12 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct map_shape {
-	uint32_t key_size, value_size, max_entries;
-};
-
-int map_shape(int fd, struct map_shape *ret_shape);
-
 /*
  * Reads every entry as key and value, one behind the other, into an array without padding, sorted
  * by key and with every key once. An entry that comes or goes meanwhile may be in it or not; all
