@@ -222,7 +222,7 @@ install: all
 	install -D -m 0755 $(B)/weir-cni $(DESTDIR)$(PREFIX)/lib/cni/weir-cni
 	install -D -m 0644 docs/man/weir.8 $(DESTDIR)$(PREFIX)/share/man/man8/weir.8
 	install -D -m 0644 docs/man/weir-cni.8 $(DESTDIR)$(PREFIX)/share/man/man8/weir-cni.8
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)/etc/weir/pods
 	sed 's|@PREFIX@|$(PREFIX)|g' deploy/systemd/weir.service.in \
 		> $(DESTDIR)$(PREFIX)/lib/systemd/system/weir.service
 

@@ -159,10 +159,46 @@ def accepts(args):
     assert done.returncode == 0 and "Usage:" in done.stdout, f"weir {' '.join(args)}: {done.stderr}"
 
 
-@pytest.mark.parametrize("wrong", ["mesh=both", "image.tags=x", "metrics.port=0", "cni.agentAway=maybe", "hostPaths.bpf=relative", "extraArgs={agent}"])
+WRONG = {
+    "a mesh that there is not": 'mesh="both"', "a misspelt key": 'image.tags="x"', "a key of another chart": "replicas=2",
+    "a misspelt key of Kubernetes'": 'resources={"limit": {"memory": "1Gi"}}', "no port": "metrics.port=0", "a port too large": "metrics.port=65536",
+    "a number as text": 'metrics.port="9464"', "text that is no number": 'cni.timeoutSeconds="soon"', "no time": "cni.timeoutSeconds=0",
+    "a switch as text": 'linkerdCni.enabled="yes"', "a number for a switch": "mountBpffs=1", "a label that is a number": 'podLabels={"team": 1}',
+    "a word of no list": 'cni.agentAway="maybe"', "a relative path": 'hostPaths.bpf="relative"', "a path that is YAML": 'cni.binDir="/opt, name: x"',
+    "a cgroup that is relative": 'cgroupRoot="kubepods"', "a command for an option": 'extraArgs=["agent"]', "one for a list": 'tolerations="all"',
+    "a tag for a digest": 'image.digest="latest"', "no image": 'image.repository=""', "a scrape each now and then": 'metrics.podMonitor.interval="often"',
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_wrong_values_are_refused(wrong):
-    status, _, err = helm("template", "weir", CHART, "--set", wrong)
-    assert status != 0 and "values don't meet the specifications" in err, err
+    status, _, err = helm("template", "weir", CHART, "--set-json", WRONG[wrong])
+    assert status != 0 and "values don't meet the specifications" in err and WRONG[wrong].partition("=")[0].split(".")[0] in err, err
+
+
+@pytest.mark.parametrize("name,value,says", [
+    ("cgroupRoot", r"/sys/fs/cgroup/kube\x2dlet.slice/kubepods: #1", "--cgroup-root={}"), ("cni.confName", "10-net: #1.conflist", "--cni-conf-name={}"),
+    ("clusterName", "east: #1", "--cluster-name={}"), ("networkName", "{net}", "--network-name={}"), ("nameOverride", "gauge", "{}")])
+def test_text_is_taken_as_it_is(name, value, says):
+    """What YAML would read otherwise."""
+    items = render((), "--set=metrics.istio=true", "--set-json", f"{name}={json.dumps(value)}")
+    spec = one(items, "DaemonSet")["spec"]["template"]
+    texts = [arg for container in spec["spec"]["containers"] for arg in container["args"]] + list(spec["metadata"]["labels"].values())
+    assert says.format(value) in texts
+
+
+@pytest.mark.parametrize("release,values,name", [
+    ("weir", (), "weir"), ("gauge", (), "gauge-weir"), ("my-weir", (), "my-weir"), ("x", ("fullnameOverride=other",), "other"),
+    ("x", ("nameOverride=other",), "x-other"), ("a" * 53, (), "a" * 53 + "-weir")])
+def test_names(release, values, name):
+    """All objects of a release bear its name, in its namespace; the agent watches its own DaemonSet."""
+    status, out, err = helm("template", release, CHART, "--namespace=net", *(f"--set={value}" for value in values))
+    assert status == 0, err
+    items = [item for item in yaml.safe_load_all(out) if item]
+    assert {item["metadata"]["name"] for item in items} == {name}
+    assert {item["metadata"].get("namespace", "net") for item in items} == {"net"}
+    assert f"--daemonset=net/{name}" in one(items, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--exempt-namespace=net" in one(items, "DaemonSet")["spec"]["template"]["spec"]["containers"][1]["args"]
 
 
 def test_every_value_has_a_schema():

@@ -4,6 +4,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 
@@ -65,6 +66,14 @@ def test_contents(image):
     size = sum(path.stat().st_size for path in files) / (1 << 20)
     print(f"{size:.1f} MiB in {len(files)} files")
     assert size < MAX_MIB
+
+
+def test_what_the_containerfile_makes(tmp_path):
+    """Its make builds the programs, and has nothing installed for tests: not even when scripts/setup is newer than the layer that ran it."""
+    command = re.search(r"^RUN (make .*?) &&", (ROOT / "deploy/image/Containerfile").read_text(), re.M)[1]
+    for options, sets_up in ((command, False), (command.replace("-o build/.setup", ""), True)):
+        told = subprocess.run(f"{options.replace('build/', f'{tmp_path}/')} -n B={tmp_path}", shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+        assert f"-o {tmp_path}/weir-cni" in told.stdout and ("scripts/setup" in told.stdout.split()) == sets_up
 
 
 def test_programs_run(image):
