@@ -50,7 +50,7 @@ READERS := $(BASE) $(filter agent/pod.c agent/object.c agent/endpoint_slice.c ag
 	agent/annotations.c agent/go_text.c \
 	agent/lists.c agent/init_args.c agent/proxy_config.c agent/istio_inputs.c agent/policy%.c,$(AGENT))
 PURE := $(sort $(READERS) $(filter agent/workload.c agent/peers.c agent/cgroup_name.c agent/routes.c agent/layout.c \
-	agent/loop.c agent/writer.c agent/scrapers.c agent/kube_json.c agent/kube_resource.c agent/kube_store.c agent/kube_watch.c \
+	agent/loop.c agent/pace.c agent/writer.c agent/scrapers.c agent/kube_json.c agent/kube_resource.c agent/kube_store.c agent/kube_watch.c \
 	agent/kube_events.c agent/kube_config.c agent/kube_config_files.c agent/kube_exec.c,$(AGENT)) \
 	$(EXPO) $(filter-out cli/main.c cli/cni.c,$(CLI) $(CNI)))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))

@@ -17,6 +17,7 @@
 #include "agent/machines.h"
 #include "agent/names.h"
 #include "agent/options.h"
+#include "agent/pace.h"
 #include "agent/reconcile.h"
 #include "agent/retire.h"
 #include "agent/sandbox.h"
@@ -53,9 +54,7 @@ struct agent {
 	int ctl_fd;
 	int signal_fd;
 	int reconcile_timer;
-	int64_t reconcile_due_ms; /* what the timer is set to; 0: a run is under way */
-	int64_t reconcile_took_ms; /* the last one */
-	int64_t rest_ms; /* from one run to the next if nothing happens */
+	struct pace pace; /* what that timer is set to */
 	int http_timer;
 	bool ready; /* all hooks attached, known pods reconciled */
 	uint64_t reported[WEIR_COUNTER_MAX]; /* losses that were logged */

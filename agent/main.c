@@ -17,11 +17,6 @@
 #include "base/log.h"
 #include "maps/flow.h"
 
-#define DEBOUNCE_MS 20 /* a burst of file changes is one run */
-#define MAX_REST_MS 1000
-#define REST	    4
-#define REST_PEERS  20 /* a cluster never rests, and the names of what is elsewhere can wait */
-#define SETTLE_MS   1000 /* as many CNI calls as that brings */
 /*
  * All that a run depends on is told: files, cgroups, the API, CNI, pods' addresses and the ends of
  * their network namespaces. Hooks that somebody else detaches are not; each scrape looks after
@@ -145,40 +140,40 @@ static void become_ready(struct agent *agent)
 		 port, NULL);
 }
 
-/* The timer never moves away: a source that never rests must not put a run off for ever. */
-static void reconcile_within(struct agent *agent, int64_t ms)
+/* What pace_cause() and pace_next() say. */
+static void arm_reconcile(struct agent *agent, int64_t ms)
 {
-	int64_t due = loop_now_ms() + ms;
+	if (ms >= 0)
+		loop_arm(agent->reconcile_timer, ms);
+}
 
-	if (agent->reconcile_due_ms && agent->reconcile_due_ms <= due)
-		return;
-	agent->reconcile_due_ms = due;
-	loop_arm(agent->reconcile_timer, ms);
+static void reconcile_for(struct agent *agent, enum pace_cause cause)
+{
+	arm_reconcile(agent, pace_cause(&agent->pace, cause, loop_now_ms()));
 }
 
 static void run_reconcile(struct agent *agent)
 {
-	int64_t again_ms, began = loop_now_ms();
+	int64_t again_ms;
 	_cleanup_free_ char *text = NULL, *took = NULL;
 	int changes;
 
-	agent->reconcile_due_ms = 0;
+	pace_begin(&agent->pace, loop_now_ms());
 	agent_look_after(agent);
 	changes = reconcile(agent->reconciler, &again_ms);
 	if (changes)
 		retire_soon(&agent->retire);
 	if (agent_make_room(agent))
 		agent_changed(agent); /* for those that had no room */
-	agent->reconcile_took_ms = loop_now_ms() - began;
+	pace_end(&agent->pace, loop_now_ms());
 	text = xasprintf("%d", changes);
-	took = xasprintf("%lld", (long long)agent->reconcile_took_ms);
+	took = xasprintf("%lld", (long long)agent->pace.took_ms);
 	log_debug("reconciled", "changes", text, "ms", took, NULL);
 	cni_known(agent->cni);
 	machines_look(&agent->machines);
 	report_pods(&agent->kube, agent->reconciler);
 	captured_update(&agent->captured, agent->reconciler);
-	reconcile_within(agent,
-			 again_ms >= 0 && again_ms < agent->rest_ms ? again_ms : agent->rest_ms);
+	arm_reconcile(agent, pace_next(&agent->pace, again_ms, loop_now_ms()));
 	become_ready(agent);
 }
 
@@ -188,24 +183,14 @@ static void on_reconcile(void *ctx, uint32_t events)
 	run_reconcile(ctx);
 }
 
-/* So many times as long as the last run took there is none: the rest of the time is others'. */
-static void reconcile_after_rest(struct agent *agent, int times)
-{
-	int64_t rest_ms = agent->reconcile_took_ms * times;
-
-	if (rest_ms > MAX_REST_MS)
-		rest_ms = MAX_REST_MS;
-	reconcile_within(agent, rest_ms > DEBOUNCE_MS ? rest_ms : DEBOUNCE_MS);
-}
-
 void agent_changed(struct agent *agent)
 {
-	reconcile_after_rest(agent, REST);
+	reconcile_for(agent, PACE_CHANGED);
 }
 
 void agent_settle(struct agent *agent)
 {
-	reconcile_within(agent, SETTLE_MS);
+	reconcile_for(agent, PACE_SETTLE);
 }
 
 static void on_source_changed(void *ctx)
@@ -313,7 +298,7 @@ static void on_kube_changed(void *ctx, bool peers)
 
 	if (!peers)
 		cni_known(agent->cni);
-	reconcile_after_rest(agent, peers && agent->ready ? REST_PEERS : REST);
+	reconcile_for(agent, peers && agent->ready ? PACE_PEERS : PACE_CHANGED);
 }
 
 /* As it is named, or by KUBECONFIG where no files of pods are named instead. */
@@ -406,7 +391,7 @@ static int start(struct agent *agent, char **ret_error)
 	agent->reconciler = reconciler_new(agent->loader, agent->names, &agent->source,
 					   &agent->places, &policy, &traits);
 	err = reconciler_watch(agent->reconciler, agent->loop, on_source_changed, agent);
-	agent->rest_ms = err ? RECONCILE_BLIND_MS : RECONCILE_MS;
+	agent->pace.idle_ms = err ? RECONCILE_BLIND_MS : RECONCILE_MS;
 	if (err)
 		log_warn(
 			"what happens in pods' network namespaces is not told (CAP_NET_BROADCAST); "
