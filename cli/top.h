@@ -34,6 +34,7 @@ struct top_row {
 	char *name, *peer; /* owned; peer is NULL but for edges and connections */
 	const char *direction, *via; /* likewise */
 	bool udp; /* an edge or socket of datagrams, which opens and measures nothing */
+	bool live; /* a pod that shares its workload: only what live connections tell is known */
 	bool busy; /* there is something to tell */
 	/* Per second, since the sample before: */
 	double sent, received, opened, failed, retransmitted;
@@ -46,7 +47,8 @@ struct top_sample {
 	size_t n;
 };
 
-/* What pods had counted when their connections ended; the kernel does not keep it by pod. */
+/* What pods have counted, also when their connections have ended; the kernel keeps it by workload.
+ */
 struct top_past;
 
 struct top {

@@ -37,7 +37,7 @@ static json_t *row_json(const struct top *t, const struct top_row *row)
 	json_object_set_new(json, "open",
 			    row->udp ? json_null() : json_integer((json_int_t)row->totals.open));
 	json_object_set_new(json, "failed_per_second",
-			    row->udp || t->view == TOP_PODS ? json_null() : json_real(row->failed));
+			    row->udp || row->live ? json_null() : json_real(row->failed));
 	return json;
 }
 

@@ -25,9 +25,18 @@ struct past_pod {
 	struct top_totals totals;
 };
 
+/* What has been counted for a workload, and how many pods it has on this node. */
+struct past_workload {
+	uint32_t id;
+	size_t pods;
+	struct top_totals totals, news; /* news: since the sample before */
+};
+
 struct top_past {
 	struct past_conn *conns; /* by socket cookie */
 	size_t n_conns;
+	struct past_workload *workloads; /* by id */
+	size_t n_workloads;
 	struct past_pod *pods;
 	size_t n_pods;
 	bool primed; /* there was a sample: what is new since has begun since */
@@ -196,7 +205,7 @@ static int sample_flows(struct top *t, struct top_sample *s)
 	return 0;
 }
 
-/* -- from connections: pods and connections ---------------------------------------------------- */
+/* -- from both: pods --------------------------------------------------------------------------- */
 
 static struct top_totals conn_totals(const struct weir_live *row)
 {
@@ -208,6 +217,93 @@ static struct top_totals conn_totals(const struct weir_live *row)
 
 	add_rtt(&t, row);
 	return t;
+}
+
+static int compare_workloads(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Entries of one workload become one. */
+static size_t merge_workloads(struct past_workload *list, size_t n)
+{
+	size_t kept = 0;
+
+	if (n)
+		qsort(list, n, sizeof(*list), compare_workloads);
+	for (size_t i = 0; i < n; i++) {
+		if (!kept || list[kept - 1].id != list[i].id) {
+			list[kept++] = list[i];
+			continue;
+		}
+		add(&list[kept - 1].totals, &list[i].totals);
+		list[kept - 1].pods += list[i].pods;
+	}
+	return kept;
+}
+
+static uint64_t since(uint64_t now, uint64_t before)
+{
+	return now > before ? now - before : 0;
+}
+
+/* What has been counted since the sample before. */
+static struct top_totals news_of(const struct top_past *past, const struct past_workload *w)
+{
+	static const struct top_totals zero;
+	const struct past_workload *old =
+		past->n_workloads ? bsearch(&w->id, past->workloads, past->n_workloads,
+					    sizeof(*old), compare_workloads)
+				  : NULL;
+	const struct top_totals *is = &w->totals, *was = old ? &old->totals : &zero;
+
+	if (!past->primed)
+		return zero;
+	return (struct top_totals){ .sent = since(is->sent, was->sent),
+				    .received = since(is->received, was->received),
+				    .opened = since(is->opened, was->opened),
+				    .failed = since(is->failed, was->failed),
+				    .retransmitted = since(is->retransmitted, was->retransmitted) };
+}
+
+/* The sums of all workloads' own flows, and how many pods each has here. */
+static int know_workloads(struct top *t)
+{
+	const struct pod_list *pods = &t->conns.directory.pods;
+	_cleanup_free_ struct udp_flow_entry *udp = NULL;
+	_cleanup_free_ struct flow_entry *flows = NULL;
+	struct past_workload *list = NULL;
+	size_t n_flows, n_udp = 0, n = 0;
+	int r = flows_read(t->bpf_dir, &flows, &n_flows);
+
+	if (r == 0)
+		r = flows_read_udp(t->bpf_dir, &udp, &n_udp);
+	if (r < 0)
+		return r;
+	list = xcalloc(n_flows + n_udp + pods->n + 1, sizeof(*list));
+	for (size_t i = 0; i < n_flows; i++)
+		if (is_own(&flows[i].key))
+			list[n++] =
+				(struct past_workload){ .id = flows[i].key.workload,
+							.totals = flow_totals(&flows[i].value) };
+	for (size_t i = 0; i < n_udp; i++)
+		if (is_own(&udp[i].key))
+			list[n++] =
+				(struct past_workload){ .id = udp[i].key.workload,
+							.totals = udp_flow_totals(&udp[i].value) };
+	for (size_t i = 0; i < pods->n; i++)
+		if (pods->items[i].has_policy)
+			list[n++] = (struct past_workload){ .id = pods->items[i].policy.workload,
+							    .pods = 1 };
+	n = merge_workloads(list, n);
+	for (size_t i = 0; i < n; i++)
+		list[i].news = news_of(t->past, &list[i]);
+	free(t->past->workloads);
+	t->past->workloads = list;
+	t->past->n_workloads = n;
+	return 0;
 }
 
 static struct past_pod *past_pod(struct top_past *past, uint64_t cookie)
@@ -226,9 +322,23 @@ static int compare_past(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Adds what a connection has done since it was last seen to what its pod has done. */
-static void advance(struct top_past *past, const struct weir_live *row)
+/* The workload of a pod, if it has no other pod here; else NULL. */
+static const struct past_workload *alone(const struct top *t, uint64_t cookie)
 {
+	const struct pod_entry *pod = directory_pod(&t->conns.directory, cookie);
+	const struct past_workload *w =
+		pod && t->past->n_workloads
+			? bsearch(&pod->policy.workload, t->past->workloads, t->past->n_workloads,
+				  sizeof(*w), compare_workloads)
+			: NULL;
+
+	return w && w->pods == 1 ? w : NULL;
+}
+
+/* Adds what a connection has done since it was last seen to what its pod has done. */
+static void advance(struct top *t, const struct weir_live *row)
+{
+	struct top_past *past = t->past;
 	struct top_totals now = conn_totals(row), *pod = &past_pod(past, row->netns_cookie)->totals;
 	const struct past_conn *was = past->n_conns
 					      ? bsearch(&row->socket_cookie, past->conns,
@@ -238,7 +348,7 @@ static void advance(struct top_past *past, const struct weir_live *row)
 	pod->open += now.open;
 	pod->rtt_us += now.rtt_us;
 	pod->rtts += now.rtts;
-	if (!was && !past->primed)
+	if ((!was && !past->primed) || alone(t, row->netns_cookie))
 		return;
 	pod->sent += now.sent - (was && was->totals.sent < now.sent ? was->totals.sent
 				 : was				    ? now.sent
@@ -263,16 +373,39 @@ static void remember(struct top_past *past, const struct conn_list *conns)
 						     conn_totals(&conns->conns[i].row) };
 }
 
-static void sample_pods(struct top *t, struct top_sample *s)
+static bool has_counted(const struct top_totals *t)
+{
+	return t->opened || t->failed || t->sent || t->received;
+}
+
+/* The flows of a workload's only pod are that pod's, whatever lived between two samples included.
+ */
+static void advance_alone(struct top *t)
+{
+	struct directory *d = &t->conns.directory;
+
+	for (size_t i = 0; i < d->pods.n; i++) {
+		const struct past_workload *w = alone(t, d->pods.items[i].cookie);
+
+		if (w && has_counted(&w->totals))
+			add(&past_pod(t->past, d->pods.items[i].cookie)->totals, &w->news);
+	}
+}
+
+static int sample_pods(struct top *t, struct top_sample *s)
 {
 	struct top_past *past = t->past;
+	int r = know_workloads(t);
 
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < past->n_pods; i++)
 		past->pods[i].totals.open = past->pods[i].totals.rtts =
 			past->pods[i].totals.rtt_us = 0;
 	for (size_t i = 0; i < t->conns.n; i++)
 		if (is_own(&t->conns.conns[i].row.flow))
-			advance(past, &t->conns.conns[i].row);
+			advance(t, &t->conns.conns[i].row);
+	advance_alone(t);
 	remember(past, &t->conns);
 	for (size_t i = 0; i < past->n_pods; i++) {
 		const struct pod_entry *pod =
@@ -283,9 +416,13 @@ static void sample_pods(struct top *t, struct top_sample *s)
 		if (!pod)
 			continue;
 		row.name = path_of(pod->names.namespace, pod->names.name);
+		row.live = !alone(t, past->pods[i].netns_cookie);
 		list_append(s->rows, s->n, row);
 	}
+	return 0;
 }
+
+/* -- from connections -------------------------------------------------------------------------- */
 
 static void sample_conns(struct top *t, struct top_sample *s)
 {
@@ -356,6 +493,7 @@ void top_close(struct top *t)
 	if (t->past) {
 		free(t->past->conns);
 		free(t->past->pods);
+		free(t->past->workloads);
 	}
 	free(t->past);
 	t->past = NULL;
@@ -371,7 +509,7 @@ int top_read(struct top *t, char **ret_error)
 		return r;
 	switch (t->view) {
 	case TOP_PODS:
-		sample_pods(t, &now);
+		r = sample_pods(t, &now);
 		break;
 	case TOP_CONNS:
 		sample_conns(t, &now);

@@ -153,8 +153,7 @@ static void add_row(struct table *table, const struct top *t, const struct top_r
 			table_add(table, NULL);
 		else
 			table_addf(table, "%llu", (unsigned long long)row->totals.open);
-		table_add(table,
-			  row->udp || t->view == TOP_PODS ? NULL : units_rate(row->failed, text));
+		table_add(table, row->udp || row->live ? NULL : units_rate(row->failed, text));
 	}
 	table_add(table, units_rtt(row->rtt, text));
 	table_add(table, row->udp ? NULL : units_rate(row->retransmitted, text));

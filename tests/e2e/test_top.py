@@ -18,7 +18,7 @@ import pytest
 
 from books import pod_of
 from lab import Lab
-from lab.agent import directories
+from lab.agent import directories, known
 from lab.command import WEIR, run, wait_until
 from support import Shell, wait_state
 
@@ -63,6 +63,46 @@ def test_rates_of_workloads_and_pods(node, pair, view):
     assert 20e3 < number(rows["default/server"][1]) < 2e6
     assert float(conns) > (1 if view == "workloads" else -1)
     assert rows["default/client"][5] != "-"  # a round-trip time
+
+
+def added_up(lab, view, names, do, want):
+    """What the tables from the second on tell of these rows, times their intervals, until it is as much as wanted: (bytes sent, opened, failed)."""
+    top = subprocess.Popen([WEIR, "top", *directories(lab), "-o", "json", "-n", "60", "-d", "0.3", f"--view={view}"], stdout=subprocess.PIPE, text=True)
+    sums = [0, 0, 0]
+    top.stdout.readline()
+    do()
+    for line in top.stdout:
+        table = json.loads(line)
+        for row in table["rows"]:
+            if row["name"] in names:
+                for i, field in enumerate(("sent_bytes", "opened", "failed")):
+                    sums[i] += row[f"{field}_per_second"] * table["interval_seconds"]
+        if tuple(map(round, sums)) == want:
+            break
+    top.kill()
+    top.wait()
+    top.stdout.close()
+    return tuple(map(round, sums))
+
+
+def test_what_lives_between_two_tables(node):
+    """Of a workload, of its edges, and of a pod that is its only one here; of pods that share a workload it cannot be told whose it was."""
+    server, alone = pod_of(node, "between-server"), pod_of(node, "between")
+    server.serve("[::]:8080", mode="sink", options=["--no-greet"])
+    short = (f"import socket\nfor i in range(20):\n with socket.create_connection(('{server.ip}', 8080)) as s: s.sendall(b'x' * 10000)\n"
+             f"s = socket.socket()\ns.connect_ex(('{server.ip}', 1))\n")
+
+    def dial():
+        alone.popen(["/usr/bin/python3", "-c", short]).wait()
+
+    for view in ("workloads", "edges", "pods"):
+        assert added_up(node, view, {"default/between"}, dial, (200000, 20, 1)) == (200000, 20, 1)
+    second = node.pod("between-2", owner="Deployment/between")
+    wait_state(node, second.write(), "not_captured")
+    assert added_up(node, "workloads", {"default/between"}, dial, (200000, 20, 1)) == (200000, 20, 1)
+    second.delete()
+    wait_until(lambda: known(node, second) is None, "the second pod to be let go")
+    assert added_up(node, "pods", {"default/between"}, dial, (200000, 20, 1)) == (200000, 20, 1)
 
 
 def test_rates_of_edges_and_connections(node, pair):
