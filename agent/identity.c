@@ -46,6 +46,11 @@ void identity_free(struct identity *id)
 	free(id);
 }
 
+size_t identity_left_out(const struct identity *id)
+{
+	return id->left_out;
+}
+
 uint64_t identity_left_out_ever(const struct identity *id)
 {
 	return id->left_out_ever;

@@ -31,7 +31,8 @@ uint32_t identity_served(const struct identity *identity, uint32_t workload, uin
 /* The id of a workload is no longer one. */
 void identity_forget(struct identity *identity, uint32_t workload);
 
-/* How many addresses did not fit, each time that they did not. */
+/* How many addresses do not fit; and that each time that they did not. */
+size_t identity_left_out(const struct identity *identity);
 uint64_t identity_left_out_ever(const struct identity *identity);
 
 #endif

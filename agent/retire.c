@@ -244,21 +244,24 @@ static void list_scraped(const struct snapshot *s, struct keyset *ids)
 		add_id(ids, s->verdicts[i].key.workload);
 }
 
-/* Frees a workload that has left when its last figures are where they are wanted. */
-static void judge(struct retire *r, const struct loader *l, const struct snapshot *s,
-		  uint32_t workload)
+/* Whether the last figures are where they are wanted. */
+static bool is_over(const struct retire *r, struct retiree *one, struct figures f)
 {
-	struct retiree *one = find_retiree(r, workload);
-	struct figures f = figures_of(s, workload);
-
 	if (f.open || one->open || f.print != one->print || !one->since) {
 		one->since = r->number;
 		one->seen = 0;
 	}
 	one->open = f.open;
 	one->print = f.print;
-	if (f.open || one->seen < RETIRE_SCRAPES || !scrapers_have(&r->scrapers, one->since) ||
-	    now_s() - one->left_s < RETIRE_HOLD_S)
+	return !f.open && one->seen >= RETIRE_SCRAPES && scrapers_have(&r->scrapers, one->since) &&
+	       now_s() - one->left_s >= RETIRE_HOLD_S;
+}
+
+/* Frees a workload that has left. */
+static void judge(struct retire *r, const struct loader *l, const struct snapshot *s,
+		  uint32_t workload)
+{
+	if (!is_over(r, find_retiree(r, workload), figures_of(s, workload)))
 		return;
 	free_workload(l, s, workload);
 	retire_soon(r);
@@ -269,6 +272,8 @@ void retire_delivered(struct retire *r, uint64_t number, const uint8_t client[16
 	scrapers_delivered(&r->scrapers, number, client);
 	for (size_t i = 0; i < r->n; i++)
 		r->items[i].seen += number >= r->items[i].since;
+	for (size_t i = 0; i < r->n_bygone; i++)
+		r->bygone[i].seen += number >= r->bygone[i].since;
 }
 
 /* A workload that came back starts anew when it leaves again; one that is freed is forgotten. */
@@ -301,25 +306,33 @@ static void free_name(uint32_t id, void *ctx)
 	identity_forget(f->identity, id);
 }
 
+/* Whom an address that is known leads to. */
+static int list_peers(const struct loader *l, struct keyset *ids)
+{
+	_cleanup_free_ void *peers = NULL;
+	size_t n = 0, size = sizeof(struct weir_peer_key) + sizeof(struct weir_peer);
+	int err = map_read(loader_map(l, "weir_peers"), sizeof(struct weir_peer_key),
+			   sizeof(struct weir_peer), &peers, &n);
+
+	for (size_t i = 0; !err && i < n; i++) {
+		struct weir_peer peer;
+
+		memcpy(&peer, (char *)peers + i * size + sizeof(struct weir_peer_key),
+		       sizeof(peer));
+		add_id(ids, peer.workload);
+		add_id(ids, peer.service);
+	}
+	return err;
+}
+
 /* Names that no pod, flow, verdict or peer bears. */
 static void sweep_names(const struct loader *l, struct names *names, struct identity *identity,
 			const struct snapshot *s, struct keyset *used)
 {
 	struct freeing freeing = { l, identity };
-	_cleanup_free_ void *peers = NULL;
-	size_t n = 0, size = sizeof(struct weir_peer_key) + sizeof(struct weir_peer);
 
-	if (map_read(loader_map(l, "weir_peers"), sizeof(struct weir_peer_key),
-		     sizeof(struct weir_peer), &peers, &n))
+	if (list_peers(l, used))
 		return;
-	for (size_t i = 0; i < n; i++) {
-		struct weir_peer peer;
-
-		memcpy(&peer, (char *)peers + i * size + sizeof(struct weir_peer_key),
-		       sizeof(peer));
-		add_id(used, peer.workload);
-		add_id(used, peer.service);
-	}
 	for (size_t i = 0; i < s->n_flows; i++)
 		add_key(used, &s->flows[i].key);
 	for (size_t i = 0; i < s->n_udp_flows; i++)
@@ -327,6 +340,158 @@ static void sweep_names(const struct loader *l, struct names *names, struct iden
 	for (size_t i = 0; i < s->n_verdicts; i++)
 		add_id(used, s->verdicts[i].key.workload);
 	names_sweep(names, RETIRE_SCRAPES, is_used, used, free_name, &freeing);
+}
+
+/* -- peers that have left the cluster -----------------------------------------------------------
+ */
+
+enum { TCP_FLOWS, UDP_FLOWS, FLOW_TABLES };
+
+static const struct {
+	const char *map;
+	enum weir_counter number;
+} flow_tables[FLOW_TABLES] = {
+	[TCP_FLOWS] = { "weir_flows", WEIR_COUNTER_FLOWS },
+	[UDP_FLOWS] = { "weir_udp_flows", WEIR_COUNTER_UDP_FLOWS },
+};
+
+/* A flow of the snapshot, and who has left. */
+struct bygone_flow {
+	uint32_t id;
+	int table;
+	const struct weir_flow_key *key; /* the value is behind it */
+};
+
+struct bygone_flows {
+	struct bygone_flow *items; /* owned */
+	size_t n;
+};
+
+static struct rows all_flows(const struct snapshot *s, int table)
+{
+	if (table == TCP_FLOWS)
+		return (struct rows){ (const char *)s->flows, s->n_flows, sizeof(*s->flows) };
+	return (struct rows){ (const char *)s->udp_flows, s->n_udp_flows, sizeof(*s->udp_flows) };
+}
+
+static bool is_crowded(const struct loader *l, int table)
+{
+	uint32_t number = flow_tables[table].number, limit = WEIR_COUNTER_FLOWS_LIMIT;
+	uint64_t used = 0, most = 0;
+	int fd = loader_map(l, "weir_counters");
+
+	return !bpf_map_lookup_elem(fd, &number, &used) &&
+	       !bpf_map_lookup_elem(fd, &limit, &most) &&
+	       used > most / RETIRE_CROWDED_DEN * RETIRE_CROWDED_NUM;
+}
+
+static bool has_left(struct keyset *known, uint32_t id)
+{
+	return id >= WEIR_ID_FIRST && !keyset_has(known, &id);
+}
+
+/* No new connection can be counted in such a flow. */
+static uint32_t who_left(struct keyset *known, const struct weir_flow_key *key)
+{
+	if (has_left(known, key->peer))
+		return key->peer;
+	return has_left(known, key->service) ? key->service : WEIR_ID_NONE;
+}
+
+static int compare_bygone(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Those of crowded tables, by who has left. `present` gets the peers that are known as well. */
+static void list_bygone(const struct loader *l, const struct snapshot *s, struct keyset *present,
+			struct bygone_flows *ret)
+{
+	bool crowded[FLOW_TABLES] = { is_crowded(l, TCP_FLOWS), is_crowded(l, UDP_FLOWS) };
+
+	if ((!crowded[TCP_FLOWS] && !crowded[UDP_FLOWS]) || list_peers(l, present))
+		return;
+	for (int t = 0; t < FLOW_TABLES; t++) {
+		struct rows rows = all_flows(s, t);
+
+		for (size_t i = 0; crowded[t] && i < rows.n; i++) {
+			const struct weir_flow_key *key =
+				(const void *)(rows.first + i * rows.size);
+			uint32_t id = who_left(present, key);
+
+			if (id != WEIR_ID_NONE)
+				list_append(ret->items, ret->n,
+					    ((struct bygone_flow){ id, t, key }));
+		}
+	}
+	if (ret->n)
+		qsort(ret->items, ret->n, sizeof(*ret->items), compare_bygone);
+}
+
+static struct figures bygone_figures(const struct snapshot *s, const struct bygone_flow *flows,
+				     size_t n)
+{
+	struct figures f = { .any = n };
+
+	for (size_t i = 0; i < n; i++) {
+		const struct snapshot_flow *flow = (const void *)flows[i].key;
+		struct rows rows = all_flows(s, flows[i].table);
+
+		f.print += fingerprint(flow, rows.size);
+		f.open = f.open ||
+			 (flows[i].table == TCP_FLOWS && flow->value.opened != flow->value.closed);
+	}
+	return f;
+}
+
+static void free_bygone(const struct loader *l, const struct snapshot *s,
+			const struct bygone_flow *flows, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		int t = flows[i].table;
+		const struct rows one = { (const char *)flows[i].key, 1, all_flows(s, t).size };
+
+		uncount_flows(l, flow_tables[t].number,
+			      forget_flows(loader_map(l, flow_tables[t].map), one));
+	}
+}
+
+/* What was known of it in the last scrape. */
+static struct retiree former_bygone(const struct retire *r, uint32_t id)
+{
+	const struct retiree *old =
+		r->n_bygone ? bsearch(&id, r->bygone, r->n_bygone, sizeof(*old), compare_bygone)
+			    : NULL;
+
+	return old ? *old : (struct retiree){ .workload = id, .left_s = now_s() };
+}
+
+/* Where room is short, flows that nothing more will be counted in go when all have seen them. */
+static void retire_bygone(struct retire *r, const struct loader *l, const struct snapshot *s,
+			  struct keyset *present)
+{
+	struct bygone_flows flows = { 0 };
+	struct retiree *now = NULL;
+	size_t n = 0;
+
+	list_bygone(l, s, present, &flows);
+	for (size_t i = 0, of; i < flows.n; i += of) {
+		struct retiree one = former_bygone(r, flows.items[i].id);
+
+		for (of = 1; i + of < flows.n && flows.items[i + of].id == one.workload; of++)
+			;
+		if (is_over(r, &one, bygone_figures(s, &flows.items[i], of))) {
+			free_bygone(l, s, &flows.items[i], of);
+			retire_soon(r);
+		}
+		list_append(now, n, one);
+	}
+	free(flows.items);
+	free(r->bygone);
+	r->bygone = now;
+	r->n_bygone = n;
 }
 
 /* Workloads that are in the snapshot and not on this node, each once, by id. */
@@ -361,6 +526,8 @@ uint64_t retire_scraped(struct retire *r, const struct loader *l, struct names *
 	list_departed(s, &present, &departed);
 	for (size_t i = 0; i < departed.n; i++)
 		judge(r, l, s, id_at(&departed, i));
+	if (!identity_left_out(reconciler->identity)) /* else an address may only be missing */
+		retire_bygone(r, l, s, &present);
 	if (r->sweeps) {
 		r->sweeps--;
 		sweep_names(l, names, reconciler->identity, s, &present);
@@ -407,5 +574,6 @@ void retire_soon(struct retire *r)
 void retire_clear(struct retire *r)
 {
 	free(r->items);
+	free(r->bygone);
 	*r = (struct retire){ 0 };
 }

@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 
 from books import FIELDS, NOTHING, books, flow, flow_in, metrics, mirrored, pod_of, settled, wanted
 from lab import Lab
@@ -210,6 +211,59 @@ def test_a_scan_of_a_captured_pod_makes_no_series_without_bound():
         scanner.delete()
         gone(lab, scanner)
         wait_until(lambda: in_use(lab, "weir_flow_ports") == 257, "the scanner's places to be freed")
+
+
+def elsewhere(lab, name, ip):
+    """A pod of its own that another node runs."""
+    lab.write_object({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": {"nodeName": "another"},
+                      "status": {"podIP": ip, "phase": "Running"}})
+
+
+def leaves(lab, *names):
+    for name in names:
+        (lab.pods_dir / f"pod_default_{name}.json").unlink()
+
+
+def test_peers_that_come_and_go_leave_room_for_others():
+    """A table that is three quarters full loses what it has of peers that have left the cluster, when all scrapers have seen it, and has new ones by name."""
+    with Lab("churning") as lab:
+        lab.agent("--metrics.max-flows=40")
+        client, server = pod_of(lab, "client"), pod_of(lab, "server")
+        server.serve("[::]:8080", mode="sink", options=["--no-greet"])
+        peers = lambda: {dict(labels)["peer_workload"] for (name, labels), _ in metrics(lab).items()
+                         if name.startswith("weir_tcp_connections_failed") and ("workload", "client") in labels}
+        known_to = lambda number: wait_until(lambda: in_use(lab, "weir_peers") == before + number, f"{number} peers to be known")
+        with Shell(client, uid=0) as shell:
+            shell("import fcntl\ndef dial(*to):\n for a in to:\n  s = tcp(); s.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, 1); s.setblocking(False); s.connect_ex((a, 80)); s.close()")
+            shell(f"s = tcp(); s.connect(('{server.ip}', 8080)); s.sendall(b'x' * 100)")
+            before = in_use(lab, "weir_peers")
+            address = lambda i: f"10.244.99.{i + 1}"
+            for i in range(25):
+                elsewhere(lab, f"job-{i}", address(i))
+            known_to(25)
+            shell(f"dial(*{[address(i) for i in range(25)]})")
+            assert peers() == {f"job-{i}" for i in range(25)}
+            leaves(lab, *[f"job-{i}" for i in range(25)])
+            known_to(0)
+            for _ in range(5):
+                assert len(peers()) == 25  # there is room
+                time.sleep(1.2)
+            for i in range(25, 35):
+                elsewhere(lab, f"job-{i}", address(i))
+            known_to(10)
+            shell(f"dial(*{[address(i) for i in range(25, 35)]})")
+            seen = [peers() for _ in range(3)]
+            assert seen == [{f"job-{i}" for i in range(35)}] * 3
+            server.remove_file()  # its peer is gone as well, and a connection still there
+            gone(lab, server)
+            wait_until(lambda: peers() == {f"job-{i}" for i in range(25, 35)}, "those that have left to disappear")
+            assert flow(lab, client, "outbound", peer_workload="server") == wanted(sent=100, closed=0)
+            before = in_use(lab, "weir_peers")
+            elsewhere(lab, "job-0", address(0))
+            known_to(1)
+            shell(f"dial('{address(0)}'); s.sendall(b'x' * 11); s.close()")
+            assert peers() == {f"job-{i}" for i in (0, *range(25, 35))} and total(metrics(lab), "weir_flow_overflow_total") == 0
+            assert settled(lab, client, "outbound", 1) == wanted(sent=111)
 
 
 # -- consistency -----------------------------------------------------------------------------------------------------------
