@@ -26,6 +26,11 @@
 #define EHOSTUNREACH	113
 #define ENETUNREACH	101
 #define EHOSTDOWN	112
+#define EACCES		13
+#define ENONET		64
+#define EPROTO		71
+#define ENOPROTOOPT	92
+#define EOPNOTSUPP	95
 #define SOCK_DONE_BIT	1 /* enum sock_flags: set by tcp_fin(), for TCP by nothing else */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

@@ -385,6 +385,14 @@ static __always_inline int account_error(const struct weir_conn *conn, struct tc
 	return sk->sk_err ?: sk->sk_err_soft ?: conn->soft_error;
 }
 
+/* All that ICMP says of a destination but that its port is closed (icmp_err_convert, tab_unreach).
+ */
+static __always_inline int account_is_unreachable(int err)
+{
+	return err == EHOSTUNREACH || err == ENETUNREACH || err == EHOSTDOWN || err == EACCES ||
+	       err == ENONET || err == EPROTO || err == ENOPROTOOPT || err == EOPNOTSUPP;
+}
+
 static __always_inline enum weir_failure account_failure(int err)
 {
 	if (err == ECONNREFUSED)
@@ -393,7 +401,7 @@ static __always_inline enum weir_failure account_failure(int err)
 		return WEIR_FAILED_TIMEOUT;
 	if (err == ECONNRESET)
 		return WEIR_FAILED_RESET;
-	if (err == EHOSTUNREACH || err == ENETUNREACH || err == EHOSTDOWN)
+	if (account_is_unreachable(err))
 		return WEIR_FAILED_UNREACHABLE;
 	return err ? WEIR_FAILED_OTHER : WEIR_FAILED_ABORTED;
 }

@@ -7,6 +7,7 @@ from lab.agent import total
 from lab.command import wait_until
 from support import PROXY, Shell, start_proxy, wait_state
 
+FAILED = "weir_tcp_connections_failed_total"
 CONNECT, RTT = "weir_tcp_connect_duration_seconds", "weir_tcp_round_trip_time_seconds"
 
 
@@ -73,6 +74,25 @@ def test_no_route_is_unreachable(node):
             assert shell.errno("s.connect(('192.0.2.1', 80))") == "ENETUNREACH"
         shell("s.close()")
     assert failures(node, client) == {"unreachable": 5}
+
+
+PROHIBITED = {"ipv4": ["net-unreachable", "host-unreachable", "prot-unreachable", "net-prohibited", "host-prohibited", "admin-prohibited"],
+              "ipv6": ["no-route", "admin-prohibited", "addr-unreachable", "policy-fail", "reject-route"]}
+
+
+def test_whatever_icmp_says(node):
+    """A firewall's refusal has a dozen forms, and each is an error of its own: all but a closed port's are unreachable."""
+    client, server = pod_of(node, "fenced"), pod_of(node, "fence")
+    rules = [f"meta nfproto {family} tcp dport {90 + i} reject with {icmp} type {kind};" for family, icmp in (("ipv4", "icmp"), ("ipv6", "icmpv6"))
+             for i, kind in enumerate([*PROHIBITED[family], "port-unreachable"])]
+    net.in_netns(server.netns, "nft", "-f", "-", stdin="table inet t { chain c { type filter hook input priority 0; %s }\n}\n" % "\n".join(rules))
+    net.in_netns(server.netns, "sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
+    targets = [(address, 90 + i) for address, family in ((server.ip, "ipv4"), (server.ipv6, "ipv6")) for i in range(len(PROHIBITED[family]) + 1)]
+    reasons = lambda: {reason: total(metrics(node), FAILED, workload=client.name, reason=reason) for reason in ("unreachable", "refused", "other")}
+    with Shell(client) as shell:
+        shell(f"held = [(socket(AF_INET6 if ':' in to[0] else AF_INET), to) for to in {targets}]; [s.setblocking(False) or s.connect_ex(to) for s, to in held] and None")
+        wait_until(lambda: sum(reasons().values()) == 13, "all attempts to fail")
+    assert reasons() == {"unreachable": 11, "refused": 2, "other": 0}
 
 
 def test_an_error_that_the_application_took(node):
