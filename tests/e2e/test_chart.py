@@ -261,7 +261,8 @@ def test_quota_of_the_priority_class():
     items = render(("gke",))
     scope, = one(items, "ResourceQuota")["spec"]["scopeSelector"]["matchExpressions"]
     assert scope["values"] == [one(items, "DaemonSet")["spec"]["template"]["spec"]["priorityClassName"]]
-    assert not [item for item in render(()) if item["kind"] == "ResourceQuota"]
+    for without in (render(()), render(("gke",), "--set=priorityClassName=")):
+        assert not [item for item in without if item["kind"] == "ResourceQuota"]
 
 
 def granted(items):
