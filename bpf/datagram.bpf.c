@@ -191,14 +191,23 @@ static __always_inline int by_proxy(const struct weir_udp_sock *known, const str
 	return pod_is_proxy(pod, known->netns_cookie, &owner);
 }
 
-static __always_inline void choose_own(struct weir_flow_key *flow, const struct datagrams *d,
-				       struct weir_leg leg)
+/* To all in a subnet: the address does not tell, the route that it was sent by does. */
+static __always_inline int is_broadcast(struct __sk_buff *skb)
 {
-	int inbound = leg.direction == WEIR_INBOUND;
+	const struct sk_buff *address = skb_address(skb);
+	const struct rtable *route =
+		(const void *)(BPF_CORE_READ(address, _skb_refdst) & ~SKB_DST_NOREF);
 
-	flow->port = account_port(inbound ? d->local.port : d->remote.port);
-	flow->direction = leg.direction;
-	flow->via = leg.via;
+	return route && (BPF_CORE_READ(route, rt_flags) & RTCF_BROADCAST);
+}
+
+/*
+ * What goes to a group or to all has several peers. Of a subnet's broadcast address only the route
+ * knows, which is asked where nothing that weir knows bears the address.
+ */
+static __always_inline void choose_peer(struct weir_flow_key *flow, struct __sk_buff *skb,
+					const struct datagrams *d, int in, int inbound)
+{
 	if (!weir_addr_is_unicast(&d->remote.addr)) {
 		flow->peer = WEIR_ID_SEVERAL;
 		return;
@@ -206,6 +215,20 @@ static __always_inline void choose_own(struct weir_flow_key *flow, const struct 
 	account_peer(flow, &d->remote.addr, inbound ? 0 : d->remote.port, IPPROTO_UDP);
 	if (inbound)
 		flow->service = WEIR_ID_NONE;
+	if (!in && flow->peer <= WEIR_ID_EXTERNAL && weir_addr_is_v4(&d->remote.addr) &&
+	    is_broadcast(skb))
+		flow->peer = WEIR_ID_SEVERAL;
+}
+
+static __always_inline void choose_own(struct weir_flow_key *flow, struct __sk_buff *skb,
+				       const struct datagrams *d, int in, struct weir_leg leg)
+{
+	int inbound = leg.direction == WEIR_INBOUND;
+
+	flow->port = account_port(inbound ? d->local.port : d->remote.port);
+	flow->direction = leg.direction;
+	flow->via = leg.via;
+	choose_peer(flow, skb, d, in, inbound);
 }
 
 /*
@@ -215,16 +238,6 @@ static __always_inline void choose_own(struct weir_flow_key *flow, const struct 
 static __always_inline int is_local(struct __sk_buff *skb)
 {
 	return skb->ifindex == LO_IFINDEX || skb->pkt_type == PACKET_LOOPBACK;
-}
-
-/* To all in a subnet: the address does not tell, the route that it was sent by does. */
-static __always_inline int is_broadcast(struct __sk_buff *skb)
-{
-	const struct sk_buff *address = skb_address(skb);
-	const struct rtable *route =
-		(const void *)(BPF_CORE_READ(address, _skb_refdst) & ~SKB_DST_NOREF);
-
-	return route && (BPF_CORE_READ(route, rt_flags) & RTCF_BROADCAST);
 }
 
 /* 1, and the flow that these datagrams count in; 0 when they count in none. */
@@ -249,10 +262,8 @@ static __always_inline int choose_flow(struct weir_flow_key *flow, struct weir_u
 	}
 	if (is_local(skb))
 		return 0;
-	choose_own(flow, d, weir_leg_datagram(!!answers(known, sk, d, in), by_proxy(known, pod)));
-	if (!in && flow->peer <= WEIR_ID_EXTERNAL && weir_addr_is_v4(&d->remote.addr) &&
-	    is_broadcast(skb))
-		flow->peer = WEIR_ID_SEVERAL;
+	choose_own(flow, skb, d, in,
+		   weir_leg_datagram(!!answers(known, sk, d, in), by_proxy(known, pod)));
 	return 1;
 }
 
