@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/shared_files.h"
 
 /* What could not be written is tried again after the next run. */
 static void on_written(void *ctx, int err)
@@ -25,9 +26,9 @@ static void on_written(void *ctx, int err)
 
 int captured_open(struct captured *c, struct loop *loop, const char *state_dir, const char *run_dir)
 {
-	static const char *const markers[] = { "cni-away", "cni-silent" };
+	static const char *const markers[] = { RUN_CNI_AWAY, RUN_CNI_SILENT };
 
-	*c = (struct captured){ .path = xasprintf("%s/captured.json", state_dir) };
+	*c = (struct captured){ .path = xasprintf("%s/" STATE_CAPTURED, state_dir) };
 	for (size_t i = 0; i < ARRAY_SIZE(markers); i++) {
 		_cleanup_free_ char *marker = xasprintf("%s/%s", run_dir, markers[i]);
 

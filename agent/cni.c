@@ -12,9 +12,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/netns.h"
+#include "base/shared_files.h"
 #include "base/unix.h"
 
-#define SOCKET_NAME "cni.sock"
 #define REQUEST_MAX (1 << 20) /* a GC names every sandbox of the node */
 #define READ_MS	    5000 /* for the whole request */
 #define WAIT_MS	    5000 /* for the pod's object; the plugin may ask for less */
@@ -463,11 +463,11 @@ int cni_open(struct agent *agent, struct cni **ret, char **ret_error)
 	if (!err)
 		err = cni->timer = loop_timer(agent->loop, on_deadline, cni);
 	if (err >= 0)
-		err = cni->fd = unix_listen(agent->options.run_dir, SOCKET_NAME);
+		err = cni->fd = unix_listen(agent->options.run_dir, RUN_CNI_SOCKET);
 	if (err >= 0)
 		err = loop_add(agent->loop, cni->fd, EPOLLIN, on_connection, cni);
 	if (err) {
-		*ret_error = xasprintf("cannot serve %s/" SOCKET_NAME ": %s",
+		*ret_error = xasprintf("cannot serve %s/" RUN_CNI_SOCKET ": %s",
 				       agent->options.run_dir, strerror(-err));
 		cni_close(cni);
 		return err;
@@ -482,7 +482,7 @@ void cni_close(struct cni *cni)
 
 	if (!cni)
 		return;
-	path = xasprintf("%s/" SOCKET_NAME, cni->agent->options.run_dir);
+	path = xasprintf("%s/" RUN_CNI_SOCKET, cni->agent->options.run_dir);
 	for (struct call *c = cni->calls; c; c = c->next)
 		if (!c->done)
 			finish(c);

@@ -13,10 +13,8 @@
 #include "agent/agent.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/shared_files.h"
 #include "base/unix.h"
-
-#define SOCKET_NAME "weir.sock"
-#define ANSWER_MAX  (64 << 20)
 
 static json_t *proxy_json(const struct weir_pod *pod)
 {
@@ -179,7 +177,7 @@ static json_t *answer(const struct agent *agent, const char *request)
 /* The kernel takes the whole answer, so that no client, however slow, holds the loop up. */
 static void make_room(int fd, size_t len)
 {
-	int size = len < ANSWER_MAX ? (int)len : ANSWER_MAX;
+	int size = len < RUN_CTL_ANSWER_MAX ? (int)len : RUN_CTL_ANSWER_MAX;
 
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
 }
@@ -231,18 +229,18 @@ int ctl_open(struct agent *agent, char **ret_error)
 	int err = make_dirs(dir, 0755);
 
 	if (!err) /* the lock on BPFDIR says that nobody else serves it */
-		err = agent->ctl_fd = unix_listen(dir, SOCKET_NAME);
+		err = agent->ctl_fd = unix_listen(dir, RUN_CTL_SOCKET);
 	if (err >= 0)
 		err = loop_add(agent->loop, agent->ctl_fd, EPOLLIN, on_client, agent);
 	if (err)
-		*ret_error =
-			xasprintf("cannot listen on %s/" SOCKET_NAME ": %s", dir, strerror(-err));
+		*ret_error = xasprintf("cannot listen on %s/" RUN_CTL_SOCKET ": %s", dir,
+				       strerror(-err));
 	return err;
 }
 
 void ctl_close(struct agent *agent)
 {
-	_cleanup_free_ char *path = xasprintf("%s/" SOCKET_NAME, agent->options.run_dir);
+	_cleanup_free_ char *path = xasprintf("%s/" RUN_CTL_SOCKET, agent->options.run_dir);
 
 	if (agent->ctl_fd >= 0)
 		unlink(path);

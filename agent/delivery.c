@@ -14,7 +14,6 @@
 #include "base/netns.h"
 #include "base/own_routes.h"
 
-#define MARK	 1337 /* ISTIO_INBOUND_TPROXY_MARK */
 #define PRIORITY 100 /* after the local table (0), before main (32766) */
 
 /*
@@ -98,7 +97,7 @@ static void want_interface(struct rules *want, const struct policy *policy, cons
 /* `ip rule add fwmark 1337 lookup 133` */
 static void want_marks(struct rules *want, const struct policy *policy)
 {
-	struct rule rule = { .family = AF_INET, .mark = MARK };
+	struct rule rule = { .family = AF_INET, .mark = WEIR_TPROXY_MARK };
 
 	add_rule(want, &rule);
 	rule.family = AF_INET6;

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/shared_files.h"
 
 #define WATCH_SECONDS 600
 #define EXTRA_MS      30000 /* the server's own end of the watch comes first */
@@ -138,7 +139,7 @@ int uninstall_watch(struct uninstall *u, struct loop *loop, struct kube_client *
 	*u = (struct uninstall){ .client = client, .timer = -1 };
 	if (!slash)
 		return 0;
-	u->mark = xasprintf("%s/uninstalled", run_dir);
+	u->mark = xasprintf("%s/" RUN_UNINSTALLED, run_dir);
 	if (unlink(u->mark) < 0 && errno != ENOENT)
 		log_warn("cannot remove", "file", u->mark, "error", strerror(errno), NULL);
 	namespace = xasprintf("%.*s", (int)(slash - daemonset), daemonset);

@@ -237,7 +237,7 @@ static __always_inline void choose_own(struct weir_flow_key *flow, struct __sk_b
  */
 static __always_inline int is_local(struct __sk_buff *skb)
 {
-	return skb->ifindex == LO_IFINDEX || skb->pkt_type == PACKET_LOOPBACK;
+	return skb->ifindex == WEIR_LO_IFINDEX || skb->pkt_type == PACKET_LOOPBACK;
 }
 
 /* 1, and the flow that these datagrams count in; 0 when they count in none. */

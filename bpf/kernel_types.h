@@ -17,7 +17,6 @@
 #define SOL_IP		0
 #define SOL_TCP		6
 #define SOL_IPV6	41
-#define TPROXY_MARK	1337 /* ISTIO_INBOUND_TPROXY_MARK, which no pod sets; ztunnel's packet mark */
 #define SO_ORIGINAL_DST 80 /* the same number at both levels */
 #define EPROTONOSUPPORT 93
 #define ECONNREFUSED	111

@@ -10,12 +10,12 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/shared_files.h"
 #include "base/unix.h"
 #include "cli/cni_away.h"
 #include "cli/cni_marker.h"
 
-#define SOCKET_NAME "cni.sock"
-#define ANSWER_MAX  (1u << 20)
+#define ANSWER_MAX (1u << 20)
 /* An agent that is busy speaks within that time, and one that hung a moment ago most likely does.
  */
 #define SIGN_MS	       2000
@@ -139,7 +139,7 @@ int cni_ask(const struct cni_request *r, int timeout_ms, enum cni_patience patie
 	long long sign = patience == CNI_WAITS_FOR_ALL ? deadline : now + sign_ms(r);
 	_cleanup_free_ char *text = request_text(r, timeout_ms);
 	_cleanup_free_ char *line = xasprintf("%s\n", text);
-	_cleanup_close_ int fd = unix_connect(r->run_dir, SOCKET_NAME);
+	_cleanup_close_ int fd = unix_connect(r->run_dir, RUN_CNI_SOCKET);
 	_cleanup_buf_ struct buf answer = { 0 };
 	int err = fd < 0 ? fd : send_all(fd, line, strlen(line), deadline);
 

@@ -6,9 +6,8 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/shared_files.h"
 #include "cli/cni_marker.h"
-
-#define STATE_FILE "captured.json"
 
 /*
  * The kubelet gives a static pod, which it reads from a file of the node, the MD5 of that file for
@@ -52,7 +51,7 @@ static bool lists(const json_t *names, const char *name)
 /* A node where the agent has never run, or whose disk is new, holds up nobody. */
 static bool would_be_captured(const struct cni_request *r)
 {
-	_cleanup_free_ char *path = xasprintf("%s/" STATE_FILE, r->state_dir);
+	_cleanup_free_ char *path = xasprintf("%s/" STATE_CAPTURED, r->state_dir);
 	json_t *state = json_load_file(path, 0, NULL);
 	const json_t *pod = r->uid ? json_object_get(json_object_get(state, "pods"), r->uid) : NULL;
 	bool captured =

@@ -9,11 +9,12 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/shared_files.h"
 
 static char *path_of(const struct cni_request *r, enum cni_marker marker)
 {
 	static const char *const names[CNI_MARKER_MAX] = {
-		[CNI_MARKER_AWAY] = "cni-away", [CNI_MARKER_SILENT] = "cni-silent"
+		[CNI_MARKER_AWAY] = RUN_CNI_AWAY, [CNI_MARKER_SILENT] = RUN_CNI_SILENT
 	};
 
 	return xasprintf("%s/%s", r->run_dir, names[marker]);

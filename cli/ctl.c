@@ -10,12 +10,11 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/shared_files.h"
 #include "base/unix.h"
 
-#define SOCKET_NAME "weir.sock"
-#define TIMEOUT_MS  10000 /* an agent that takes in hundreds of pods answers after that */
-#define ATTEMPTS    3
-#define ANSWER_MAX  (64u << 20)
+#define TIMEOUT_MS 10000 /* an agent that takes in hundreds of pods answers after that */
+#define ATTEMPTS   3
 
 static int send_line(int fd, const char *question)
 {
@@ -59,14 +58,14 @@ static int read_all(int fd, struct buf *answer)
 			return 0;
 		if (n > 0)
 			buf_add(answer, chunk, (size_t)n);
-		if (answer->len > ANSWER_MAX)
+		if (answer->len > RUN_CTL_ANSWER_MAX)
 			return -EBADMSG;
 	}
 }
 
 static int ask_once(const char *run_dir, const char *question, json_t **ret)
 {
-	_cleanup_close_ int fd = unix_connect(run_dir, SOCKET_NAME);
+	_cleanup_close_ int fd = unix_connect(run_dir, RUN_CTL_SOCKET);
 	_cleanup_buf_ struct buf answer = { 0 };
 	json_t *json;
 	int r;
@@ -108,18 +107,18 @@ bool ctl_nobody(int err)
 char *ctl_error(const char *run_dir, int err)
 {
 	if (ctl_nobody(err))
-		return xasprintf("no agent at %s/" SOCKET_NAME ": is it running? (--run-dir)",
+		return xasprintf("no agent at %s/" RUN_CTL_SOCKET ": is it running? (--run-dir)",
 				 run_dir);
 	if (err == -EACCES || err == -EPERM)
-		return xasprintf("%s/" SOCKET_NAME ": permission denied: run as root", run_dir);
+		return xasprintf("%s/" RUN_CTL_SOCKET ": permission denied: run as root", run_dir);
 	if (err == -ETIMEDOUT)
-		return xasprintf("the agent at %s/" SOCKET_NAME
+		return xasprintf("the agent at %s/" RUN_CTL_SOCKET
 				 " does not answer: see its log, restart it if it hangs",
 				 run_dir);
 	if (err == -EBADMSG)
-		return xasprintf("%s/" SOCKET_NAME " does not answer as a weir agent does",
+		return xasprintf("%s/" RUN_CTL_SOCKET " does not answer as a weir agent does",
 				 run_dir);
-	return xasprintf("%s/" SOCKET_NAME ": %s", run_dir, strerror(-err));
+	return xasprintf("%s/" RUN_CTL_SOCKET ": %s", run_dir, strerror(-err));
 }
 
 const char *json_text(const json_t *object, const char *key)

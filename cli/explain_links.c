@@ -10,8 +10,6 @@
 #include "cli/maps.h"
 #include "maps/link.h"
 
-#define LO_IFINDEX 1 /* in every network namespace */
-
 /* enum weir_link_flag of an interface by its index or, if that is 0, its name; 0 when the policy
  * does not name it. -errno. */
 static int link_flags(int fd, uint64_t cookie, uint32_t ifindex, const char *name)
@@ -50,7 +48,7 @@ static int route_to(const char *bpf_dir, uint64_t cookie, const struct weir_addr
 static int ask_outbound(const char *bpf_dir, int fd, const struct explain_query *q,
 			const struct pod_entry *pod, bool local)
 {
-	uint32_t ifindex = LO_IFINDEX;
+	uint32_t ifindex = WEIR_LO_IFINDEX;
 	int err = 0;
 
 	if (!local && !weir_addr_is_loopback(&q->to))

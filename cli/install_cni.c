@@ -21,6 +21,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/opts.h"
+#include "base/shared_files.h"
 #include "cli/command.h"
 #include "cli/conflist.h"
 #include "cli/install_files.h"
@@ -244,7 +245,7 @@ static void look(const struct install *in, char **last)
  */
 static int watch_ends(const struct input *in)
 {
-	_cleanup_free_ char *mark = xasprintf("%s/uninstalled", in->options.run_dir);
+	_cleanup_free_ char *mark = xasprintf("%s/" RUN_UNINSTALLED, in->options.run_dir);
 	_cleanup_free_ char *error = NULL;
 
 	if (access(mark, F_OK) < 0) {

@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/shared_files.h"
 #include "cli/conflist.h"
 
 #define CONF_MAX   (4u << 20)
@@ -454,7 +455,7 @@ static int unchain_file(const struct install *in, const char *name, char **ret_e
 
 static void forget(const struct install *in)
 {
-	_cleanup_free_ char *state = xasprintf("%s/captured.json", in->state_dir);
+	_cleanup_free_ char *state = xasprintf("%s/" STATE_CAPTURED, in->state_dir);
 
 	unlink(state);
 	rmdir(in->state_dir); /* unless others have something there */

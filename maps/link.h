@@ -13,6 +13,8 @@
 
 #include "addr.h"
 
+#define WEIR_LO_IFINDEX 1 /* in every network namespace (LOOPBACK_IFINDEX) */
+
 struct weir_link_key {
 	__u64 netns_cookie;
 	__u32 ifindex;

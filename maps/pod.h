@@ -96,6 +96,9 @@ enum weir_pod_flag {
 /* All that is kept of a pod that is left alone, to count its proxy's connections apart. */
 #define WEIR_POD_KEPT (WEIR_POD_PROXY_IDS | WEIR_POD_TPROXY)
 
+/* Of WEIR_POD_TPROXY: ISTIO_INBOUND_TPROXY_MARK, which no pod sets; ztunnel's packet mark too. */
+#define WEIR_TPROXY_MARK 1337
+
 struct weir_pod {
 	__u32 workload; /* id in weir_names */
 	__u32 generation; /* of this policy's entries in weir_ports and weir_cidrs */

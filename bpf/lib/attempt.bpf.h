@@ -54,8 +54,8 @@ static __always_inline void attempt_ask(struct attempt *a)
 	q->port = a->port;
 	weir_ask_addrs(q, a->pod, a->cookie, &a->src, &a->dst);
 	if (a->pod->flags & WEIR_POD_IF_EXCLUDE)
-		q->if_excluded =
-			weir_leaves_excluded(a->cookie, &a->dst, q->lo ? LO_IFINDEX : a->bound_if);
+		q->if_excluded = weir_leaves_excluded(a->cookie, &a->dst,
+						      q->lo ? WEIR_LO_IFINDEX : a->bound_if);
 	if (a->owner.known)
 		weir_ask_owner(q, a->pod, a->cookie, a->owner.uid, a->owner.gid);
 	if (a->pod->mode != WEIR_MODE_OBSERVE)

@@ -6,8 +6,6 @@
 #include "bpf/kernel_types.h"
 #include "bpf/maps.bpf.h"
 
-#define LO_IFINDEX 1 /* in every network namespace (LOOPBACK_IFINDEX) */
-
 /* enum weir_link_flag of an interface of the pod; 0: the policy does not name it. */
 static __always_inline __u32 link_flags(__u64 cookie, __u32 ifindex)
 {

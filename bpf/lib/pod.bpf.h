@@ -104,7 +104,7 @@ static __always_inline int pod_is_proxy(const struct weir_pod *pod, __u64 cookie
 /* By the mark that the pod's rules know its proxy's sockets by, if they have one. */
 static __always_inline int pod_is_marked(const struct weir_pod *pod, __u32 mark)
 {
-	return (pod->flags & WEIR_POD_TPROXY) && mark == TPROXY_MARK;
+	return (pod->flags & WEIR_POD_TPROXY) && mark == WEIR_TPROXY_MARK;
 }
 
 #endif
