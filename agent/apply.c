@@ -161,15 +161,6 @@ static int write_ids(const struct loader *l, const struct placement *p, struct w
 	return changes;
 }
 
-static bool is_global(const struct weir_addr *a)
-{
-	bool link_local = weir_addr_is_v4(a) ? a->ip[12] == 169 && a->ip[13] == 254
-					     : a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
-
-	return !weir_addr_is_loopback(a) && !link_local && !weir_addr_is_any(a) &&
-	       !weir_addr_is_v6_low(a, 6);
-}
-
 /*
  * Envoy marks its connections to its own application by the source ::6, which istio-init gives to
  * lo (127.0.0.6 needs no such help). A pod without IPv6 goes without. A runtime may run CNI's
@@ -184,6 +175,16 @@ static void add_passthrough_address(const struct placement *p)
 	if (!p->young && pod->mode == WEIR_MODE_CAPTURE && pod->rules == WEIR_RULES_ISTIO &&
 	    (pod->flags & WEIR_POD_IPV6))
 		addresses_add_lo_v6(p->netns_fd, &six);
+}
+
+/* No other global address than those that the pod's entry holds. */
+static bool are_known(const struct weir_pod *pod, const struct weir_addr *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (weir_addr_is_global(&list[i]) && !weir_addr_equal(&list[i], &pod->ip4) &&
+		    !weir_addr_equal(&list[i], &pod->ip6))
+			return false;
+	return true;
 }
 
 /* The pod's addresses as the kernel has them; its own source address where status has none yet. */
@@ -207,7 +208,7 @@ static int write_addresses(const struct loader *l, const struct placement *p, st
 		struct weir_local_addr key = { .netns_cookie = p->cookie, .addr = list[i] };
 		struct weir_addr *source = weir_addr_is_v4(&list[i]) ? &pod->ip4 : &pod->ip6;
 
-		if (is_global(&list[i]) && weir_addr_is_any(source))
+		if (weir_addr_is_global(&list[i]) && weir_addr_is_any(source))
 			*source = list[i];
 		if (weir_addr_is_any(&list[i]))
 			continue;
@@ -217,6 +218,8 @@ static int write_addresses(const struct loader *l, const struct placement *p, st
 			return err;
 		changes += err;
 	}
+	if (are_known(pod, list, n))
+		pod->flags |= WEIR_POD_ADDRS_KNOWN;
 	return changes;
 }
 

@@ -12,7 +12,7 @@ __noinline int weir_ask_addrs(struct weir_connect *q, const struct weir_pod *pod
 			      const struct weir_addr *src, const struct weir_addr *dst)
 {
 	if (q && pod && src && dst)
-		weir_connect_set_addrs(q, pod, src, dst, pod_has_addr(cookie, dst));
+		weir_connect_set_addrs(q, pod, src, dst, pod_has_addr(pod, cookie, dst));
 	return 0;
 }
 

@@ -284,7 +284,7 @@ static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
 	if (stats_judged(pod))
 		stats_verdict(pod, inbound_direction(&syn), answer.verdict, answer.reason);
 	conn->reason = answer.reason;
-	within = syn.if_virtual && pod_has_addr(cookie, &local.addr);
+	within = syn.if_virtual && pod_has_addr(pod, cookie, &local.addr);
 	leg = weir_leg_accepted(syn.if_virtual, within, answer.verdict, weir_pod_local);
 	if (!leg.counted)
 		return 1;

@@ -128,6 +128,20 @@ WEIR_INLINE int weir_addr_is_private(const struct weir_addr *addr)
 }
 
 /*
+ * Neither loopback nor link-local, nor ::6, which a pod of Istio's has on lo: such an address says
+ * which host it means.
+ */
+WEIR_INLINE int weir_addr_is_global(const struct weir_addr *addr)
+{
+	int link_local = weir_addr_is_v4(addr)
+				 ? addr->ip[12] == 169 && addr->ip[13] == 254
+				 : addr->ip[0] == 0xfe && (addr->ip[1] & 0xc0) == 0x80;
+
+	return !weir_addr_is_loopback(addr) && !link_local && !weir_addr_is_any(addr) &&
+	       !weir_addr_is_v6_low(addr, 6);
+}
+
+/*
  * Not a group's address, nor one that means all: 255.255.255.255, and 127.255.255.255, the
  * broadcast address that each network namespace's lo has. A TCP connect() to one of these is
  * refused by the kernel with ENETUNREACH before any rule is asked (tcp_v4_connect, tcp_v6_connect).

@@ -86,6 +86,7 @@ enum weir_pod_flag {
 	WEIR_POD_CAPTURE_OFF =
 		1 << 24, /* weir.io/capture: off is a verdict on each of its connections */
 	WEIR_POD_TAKEN_OVER = 1 << 25, /* iptables rules redirected it before */
+	WEIR_POD_ADDRS_KNOWN = 1 << 26, /* ip4 and ip6 are all the global addresses that it has */
 };
 
 /* Of these: who the proxy is. */

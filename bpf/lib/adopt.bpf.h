@@ -75,7 +75,7 @@ static __always_inline int adopt_flow(struct weir_flow_key *flow, struct tcp_soc
 	int dialled = !!(flags & WEIR_CONN_ACTIVE), machine = !!(flags & WEIR_CONN_MACHINE);
 	const struct weir_endpoint *peer = machine ? local : remote;
 	int within = weir_addr_is_loopback(&remote->addr) || weir_addr_is_loopback(&local->addr) ||
-		     pod_has_addr(cookie, &peer->addr);
+		     pod_has_addr(pod, cookie, &peer->addr);
 	struct weir_leg leg =
 		weir_leg_found(dialled, machine, within, adopt_is_proxys(tp, pod, cookie, dialled),
 			       weir_pod_local);

@@ -35,7 +35,7 @@ static __always_inline void inbound_ask(struct weir_syn *syn, const struct weir_
 	/* Not by the interface: for the pod's own address that is the one which owns the address.
 	 */
 	syn->lo = weir_addr_is_loopback(remote) || weir_addr_is_loopback(&local->addr) ||
-		  pod_has_addr(cookie, remote);
+		  pod_has_addr(pod, cookie, remote);
 	if (syn->lo)
 		return;
 	if (pod->flags & (WEIR_POD_IF_EXCLUDE | WEIR_POD_IF_VIRTUAL))

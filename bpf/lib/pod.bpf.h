@@ -16,10 +16,14 @@ static __always_inline const struct weir_pod *pod_of(__u64 netns_cookie)
 	return bpf_map_lookup_elem(&weir_pods, &key);
 }
 
-static __always_inline int pod_has_addr(__u64 netns_cookie, const struct weir_addr *addr)
+/* Nearly every pod has one address of a family, which its entry holds: no table is asked then. */
+static __always_inline int pod_has_addr(const struct weir_pod *pod, __u64 netns_cookie,
+					const struct weir_addr *addr)
 {
 	struct weir_local_addr key = { .netns_cookie = netns_cookie, .addr = *addr };
 
+	if ((pod->flags & WEIR_POD_ADDRS_KNOWN) && weir_addr_is_global(addr))
+		return weir_addr_equal(addr, weir_addr_is_v4(addr) ? &pod->ip4 : &pod->ip6);
 	return bpf_map_lookup_elem(&weir_local, &key) != 0;
 }
 

@@ -69,11 +69,15 @@ def test_traffic_never_wakes_the_agent(node):
 
 
 def test_an_address_that_comes_later_is_told(node):
+    """What goes to it stays in the pod then, as what goes to the first one does, and is not left to a proxy that is not there."""
     pod = pod_of(node, "grows", mesh="istio")
+    pod.serve("0.0.0.0:8080")
+    assert not pod.connect(f"{pod.ip}:8080").get("errno")
 
     before = len(entries(node, "weir_local"))
     net.in_netns(pod.netns, "ip", "address", "add", "10.77.0.7/32", "dev", "eth0")
     wait_until(lambda: len(entries(node, "weir_local")) == before + 1, "the new address to be known", 3)
+    wait_until(lambda: not pod.connect("10.77.0.7:8080").get("errno"), "the new address to be the pod's own", 3)
     net.in_netns(pod.netns, "ip", "address", "del", "10.77.0.7/32", "dev", "eth0")
     wait_until(lambda: len(entries(node, "weir_local")) == before, "the address to be forgotten", 3)
 

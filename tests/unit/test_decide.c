@@ -540,6 +540,32 @@ static void test_addresses(void **state)
 		assert_int_equal(weir_addr_is_loopback(&a6), low == 1);
 		assert_int_equal(weir_addr_is_v4_loop(&a4, 6), low == 6);
 		assert_int_equal(weir_addr_is_v6_low(&a6, 6), low == 6);
+		assert_false(weir_addr_is_global(&a4));
+		assert_int_equal(weir_addr_is_global(&a6), low > 1 && low != 6);
+	}
+}
+
+/* Of the others only a pod's table of addresses can tell whether they are its own. */
+static void test_global_addresses(void **state)
+{
+	static const char *const global[] = { "10.244.0.10", "169.253.255.255", "169.255.0.0",
+					      "8.8.8.8",     "fd00::10",	"2001:db8::6",
+					      "fec0::1" },
+				 *const others[] = {
+					 "0.0.0.0",	"::",	   "127.0.0.1",	 "::1",
+					 "169.254.1.1", "fe80::1", "febf::ffff", "::6"
+				 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(global); i++) {
+		struct weir_addr a = addr(global[i]);
+
+		assert_true(weir_addr_is_global(&a));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		struct weir_addr a = addr(others[i]);
+
+		assert_false(weir_addr_is_global(&a));
 	}
 }
 
@@ -556,6 +582,7 @@ int main(void)
 		cmocka_unit_test(test_presence),
 		cmocka_unit_test(test_prefixes),
 		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_global_addresses),
 	};
 
 	return cmocka_run_group_tests_name("decide", tests, NULL, NULL);
