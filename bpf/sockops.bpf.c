@@ -405,13 +405,17 @@ static __always_inline int on_state(struct bpf_sock_ops *ctx)
 	return 1;
 }
 
-/* A connect() that ended before any SYN could leave, of a socket that ends here. */
+/*
+ * A connect() that ended before any SYN could leave, of a socket that ends here. It has no peer:
+ * an attempt that fails within connect() leaves no destination port behind (tcp_v4_connect(),
+ * tcp_v6_connect()). All that had a connection keep it, and are spared the look at their storage.
+ */
 SEC("cgroup/sock_release")
 int weir_release(struct bpf_sock *sk)
 {
 	struct weir_conn *conn;
 
-	if (sk->state != BPF_TCP_CLOSE)
+	if (sk->state != BPF_TCP_CLOSE || sk->dst_port)
 		return 1;
 	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
 	if (conn && (conn->flags & WEIR_CONN_TRYING))
