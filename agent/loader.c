@@ -36,6 +36,8 @@ static const struct hook {
 	{ "getpeername6", "weir_peername6", ALWAYS },
 	{ "recvmsg4", "weir_recvmsg4", ALWAYS },
 	{ "recvmsg6", "weir_recvmsg6", ALWAYS },
+	{ "tls_in", "weir_tls_in", WITH_TLS },
+	{ "tls_out", "weir_tls_out", WITH_TLS },
 	{ "sockops", "weir_sockops", ALWAYS },
 	{ "sendmsg4", "weir_sendmsg4", ALWAYS },
 	{ "sendmsg6", "weir_sendmsg6", ALWAYS },
@@ -44,8 +46,6 @@ static const struct hook {
 	{ "connect6", "weir_connect6", ALWAYS },
 	{ "bind4", "weir_bind4", ALWAYS },
 	{ "bind6", "weir_bind6", ALWAYS },
-	{ "tls_in", "weir_tls_in", WITH_TLS },
-	{ "tls_out", "weir_tls_out", WITH_TLS },
 	{ "udp_in", "weir_udp_in", WITH_UDP },
 	{ "udp_out", "weir_udp_out", WITH_UDP },
 };
@@ -210,6 +210,7 @@ static int configure(struct loader *l, char **ret_error)
 	int err = choose(l);
 
 	l->skel->rodata->weir_pod_local = l->options.pod_local;
+	l->skel->rodata->weir_tls_asked = l->options.tls;
 	l->skel->rodata->weir_cgroup_root = cgroup_id(l->cgroup_fd);
 	err = err ?: sizes_apply(l->options.sizes, l->skel->obj, l->bpf_dir);
 	err = err ?: former_adopt(l->bpf_dir, l->skel->obj, flows_size(l), &l->former, ret_error);
@@ -388,13 +389,10 @@ static int forget_udp(const struct loader *l)
 
 static int attach_optional(struct loader *l, char **ret_error)
 {
-	int err = write_counter(l, WEIR_COUNTER_TLS_ASKED, l->options.tls);
+	int err = l->options.udp ? attach_tracepoint(l, l->skel->progs.weir_udp_dropped,
+						     "udp_dropped", &l->udp_dropped)
+				 : forget_udp(l);
 
-	if (!err && l->options.udp)
-		err = attach_tracepoint(l, l->skel->progs.weir_udp_dropped, "udp_dropped",
-					&l->udp_dropped);
-	else if (!err)
-		err = forget_udp(l);
 	if (err)
 		*ret_error = xasprintf("cannot attach what was asked for: %s", strerror(-err));
 	return err;

@@ -29,6 +29,7 @@ struct weir_udp_socks_map weir_udp_socks SEC(".maps");
 struct weir_udp_last_map weir_udp_last SEC(".maps");
 
 const volatile __u32 weir_pod_local = 0;
+const volatile __u32 weir_tls_asked = 0;
 const volatile __u64 weir_cgroup_root = 0;
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -79,6 +79,8 @@ WEIR_ARRAY(weir_counters, __u64, WEIR_COUNTERS_ROOM, BPF_F_MMAPABLE);
 /* --metrics.pod-local: what stays within a pod counts as well. Set before the programs are loaded,
  * so that while it is 0 the verifier leaves out what it asks for. */
 extern const volatile __u32 weir_pod_local;
+/* --metrics.tls: first payloads are looked at. */
+extern const volatile __u32 weir_tls_asked;
 /* Id of the cgroup that the hooks are attached to. */
 extern const volatile __u64 weir_cgroup_root;
 

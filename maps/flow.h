@@ -196,7 +196,6 @@ _Static_assert(sizeof(struct weir_flow_port) == 8, "ABI");
 	X(8, FLOWS_LIMIT) /* no loss: how many FLOWS there may be */                        \
 	X(9, STATES_WATCHED) /* no loss: 1 while weir_set_state is attached */              \
 	X(10, UNWATCHED) /* connections found while it was needed and was not */            \
-	X(11, TLS_ASKED) /* no loss: 1 while first payloads are looked at */                \
 	X(12, UDP_FLOWS) /* no loss: entries of weir_udp_flows that the hooks made */       \
 	X(13, UDP_OVERFLOW) /* datagrams folded into "other" */                             \
 	X(14, FLOWS_FULL) /* no place in weir_flows */                                      \

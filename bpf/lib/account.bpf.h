@@ -347,8 +347,7 @@ static __always_inline void account_opened(struct weir_conn *conn, __u64 connect
 		return;
 	__sync_fetch_and_add(&flow->opened, 1);
 	conn->flags |= WEIR_CONN_OPENED;
-	if (stats_read(WEIR_COUNTER_TLS_ASKED) &&
-	    weir_leg_on_network(conn->flow.direction, conn->flow.via))
+	if (weir_tls_asked && weir_leg_on_network(conn->flow.direction, conn->flow.via))
 		conn->flags |= WEIR_CONN_TLS_ASKED;
 	if (connect_ns)
 		account_time(&flow->connect, connect_ns / 1000);
