@@ -380,7 +380,7 @@ static bool is_stale(const struct build *b, const struct endpoint_slice *slice,
 static void add_headless_end(struct build *b, const struct endpoint_slice *slice,
 			     const struct endpoint *e, uint32_t id, size_t order)
 {
-	struct weir_peer value = { endpoint_workload(b, slice, e), id };
+	struct weir_peer value = { .workload = endpoint_workload(b, slice, e), .service = id };
 
 	for (size_t i = 0; i < slice->n_ports; i++)
 		add_port(b, &e->addr, slice->ports[i], value, RANK_HEADLESS, order);
@@ -406,7 +406,8 @@ static void add_headless(struct build *b, const struct service *service, uint32_
 		for (size_t j = 0; selects(service, pod) && j < pod->n_ips; j++)
 			for (size_t k = 0; k < service->n_ports; k++)
 				add_port(b, &pod->ips[j], target_of(&service->ports[k]),
-					 (struct weir_peer){ b->pods[i].workload, id },
+					 (struct weir_peer){ .workload = b->pods[i].workload,
+							     .service = id },
 					 RANK_HEADLESS, order);
 	}
 }
@@ -529,6 +530,18 @@ static void keep_first(struct peers *p)
 	p->n = kept;
 }
 
+/* Rows of one address lie side by side, that of port 0 first. */
+static void mark_alone(struct peers *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		const struct weir_peer_key *key = &p->rows[i].key;
+
+		p->rows[i].value.alone =
+			!key->port &&
+			(i + 1 == p->n || !weir_addr_equal(&key->addr, &p->rows[i + 1].key.addr));
+	}
+}
+
 void peers_build(const struct source *source, const struct peers_naming *naming,
 		 const struct weir_addr *own, size_t n_own, struct peers *ret)
 {
@@ -545,6 +558,7 @@ void peers_build(const struct source *source, const struct peers_naming *naming,
 		if (strcmp(b.services[i]->type, "ExternalName"))
 			add_service(&b, b.services[i], i);
 	keep_first(ret);
+	mark_alone(ret);
 	order_served(ret);
 	free(b.pods);
 	free(b.holders);

@@ -46,11 +46,12 @@ struct weir_traits {
 };
 
 /*
- * Key of weir_peers. An outbound connection asks for the address and port that were dialled: a
- * Service on an address that others share (external, or that of a headless Service's pod). Then for
- * the address with port 0: a pod, a node, a ClusterIP. When that is WEIR_ID_HOST it asks for ::
- * with the port: a NodePort is open on every node. An inbound one asks for the address alone, for
- * the peer's port says nothing. A port of TCP and the same of UDP may be those of two Services.
+ * Key of weir_peers. Who has been dialled? First the address is asked for with port 0: a pod, a
+ * node, a ClusterIP. Unless that says `alone` the port is asked for as well, and counts: a Service
+ * on an address that others share (external, or that of a headless Service's pod). If there is
+ * none, and the address is a node's, :: with the port: a NodePort is open on every node. Who has
+ * dialled? The address alone, for the peer's port says nothing. A port of TCP and the same of UDP
+ * may be those of two Services.
  */
 struct weir_peer_key {
 	struct weir_addr addr;
@@ -60,7 +61,8 @@ struct weir_peer_key {
 
 struct weir_peer {
 	__u32 workload; /* id */
-	__u32 service; /* id, WEIR_ID_NONE unless the address is a Service's */
+	__u32 service : 31; /* id, WEIR_ID_NONE unless the address is a Service's */
+	__u32 alone : 1; /* of port 0: no entry has this address with another one */
 };
 
 /* Which leg of a connection a flow counts. */
@@ -149,6 +151,7 @@ enum weir_tls {
 };
 
 _Static_assert(sizeof(struct weir_peer_key) == 20, "ABI");
+_Static_assert(sizeof(struct weir_peer) == 8, "ABI");
 _Static_assert(sizeof(struct weir_name) == 384, "ABI");
 _Static_assert(sizeof(struct weir_traits) == 400, "ABI");
 _Static_assert(sizeof(struct weir_flow_key) == 24, "ABI");

@@ -39,28 +39,28 @@ static __always_inline __u32 account_port(__u16 port)
 static __always_inline const struct weir_peer *account_find_peer(const struct weir_addr *addr,
 								 __u16 port, __u16 protocol)
 {
-	struct weir_peer_key key = { .addr = *addr, .port = port, .protocol = protocol };
-	const struct weir_peer *peer = bpf_map_lookup_elem(&weir_peers, &key), *by_port;
+	struct weir_peer_key key = { .addr = *addr };
+	const struct weir_peer *peer = bpf_map_lookup_elem(&weir_peers, &key), *by_port = 0;
+	int node = peer && peer->workload == WEIR_ID_HOST && !peer->service;
 
-	if (peer || !port)
+	if (!port)
 		return peer;
-	key.port = 0;
-	key.protocol = 0;
-	peer = bpf_map_lookup_elem(&weir_peers, &key);
-	if (!peer || peer->workload != WEIR_ID_HOST)
-		return peer;
-	__builtin_memset(&key, 0, sizeof(key));
 	key.port = port;
 	key.protocol = protocol;
-	by_port = bpf_map_lookup_elem(&weir_peers, &key);
-	return by_port ? by_port : peer;
+	if (!peer || !peer->alone)
+		by_port = bpf_map_lookup_elem(&weir_peers, &key);
+	if (!by_port && node) {
+		__builtin_memset(&key.addr, 0, sizeof(key.addr));
+		by_port = bpf_map_lookup_elem(&weir_peers, &key);
+	}
+	return by_port ?: peer;
 }
 
 /* port: as dialled, in host order; 0 for an inbound connection. protocol: 0 is TCP. */
 static __always_inline void account_peer(struct weir_flow_key *flow, const struct weir_addr *addr,
 					 __u16 port, __u16 protocol)
 {
-	const struct weir_peer *peer = account_find_peer(addr, port, port ? protocol : 0);
+	const struct weir_peer *peer = account_find_peer(addr, port, protocol);
 
 	if (peer) {
 		flow->peer = peer->workload;

@@ -72,22 +72,23 @@ static const struct weir_peer *find(const struct peers *p, const struct weir_pee
 /* As account_find_peer() of the BPF programs asks. to: "ADDRESS:PORT[/udp]" */
 static const struct weir_peer *dial(const struct peers *p, const char *to)
 {
-	struct weir_peer_key key = { .port = 0 }, by_port = { .port = 0 };
+	struct weir_peer_key key = { .port = 0 }, addr = { .port = 0 }, node_port = { .port = 0 };
 	_cleanup_free_ char *endpoint = strndup(to, strcspn(to, "/"));
-	const struct weir_peer *peer;
+	const struct weir_peer *peer, *by_port;
 
 	assert_int_equal(inet_parse_endpoint(endpoint, key.addr.ip, &key.port), 0);
 	if (strlen(endpoint) < strlen(to))
 		key.protocol = IPPROTO_UDP;
-	peer = find(p, &key);
-	by_port.port = key.port;
-	by_port.protocol = key.protocol;
-	key.port = 0;
-	key.protocol = 0;
-	peer = peer ?: find(p, &key);
-	if (peer && peer->workload == WEIR_ID_HOST && !peer->service)
-		return find(p, &by_port) ?: peer;
-	return peer;
+	addr.addr = key.addr;
+	node_port.port = key.port;
+	node_port.protocol = key.protocol;
+	peer = find(p, &addr);
+	by_port = find(p, &key);
+	if (peer && peer->alone)
+		assert_null(by_port);
+	if (!by_port && peer && peer->workload == WEIR_ID_HOST && !peer->service)
+		by_port = find(p, &node_port);
+	return by_port ?: peer;
 }
 
 /* "DIALLED WORKLOAD [SERVICE]" for each line; "-" where nothing is known. */
