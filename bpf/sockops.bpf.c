@@ -62,12 +62,13 @@ static __always_inline void publish(struct bpf_sock_ops *ctx, struct weir_conn *
  */
 static __always_inline void withdraw(struct bpf_sock_ops *ctx, struct weir_conn *conn)
 {
-	struct weir_origdst_key key = { .netns_cookie = bpf_get_netns_cookie(ctx) };
+	struct weir_origdst_key key = {};
 	struct weir_origdst *value;
 
 	if (!(conn->flags & WEIR_CONN_PUBLISHED))
 		return;
 	conn->flags &= ~WEIR_CONN_PUBLISHED;
+	key.netns_cookie = bpf_get_netns_cookie(ctx);
 	if ((conn->flags & WEIR_CONN_OPENED) && !pending_any(key.netns_cookie))
 		return;
 	local_endpoint(ctx, &key.source);
@@ -79,7 +80,7 @@ static __always_inline void withdraw(struct bpf_sock_ops *ctx, struct weir_conn 
 }
 
 /* Its SYN leaves: within connect(), unless Fast Open has it wait for the first write. */
-static __always_inline int on_connect(struct bpf_sock_ops *ctx)
+static __noinline int on_connect(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct weir_conn *conn;
@@ -98,8 +99,8 @@ static __always_inline int on_connect(struct bpf_sock_ops *ctx)
 }
 
 /* Its pod became known while the handshake ran: counted from its first byte, like all others. */
-static __always_inline struct weir_conn *late_conn(struct bpf_sock_ops *ctx, struct bpf_sock *sk,
-						   struct tcp_sock *tp)
+static __noinline struct weir_conn *late_conn(struct bpf_sock_ops *ctx, struct bpf_sock *sk,
+					      struct tcp_sock *tp)
 {
 	__u64 cookie = bpf_get_netns_cookie(ctx);
 	const struct weir_pod *pod = pod_of(cookie);
@@ -142,7 +143,7 @@ static __always_inline __u64 handshake_ended(struct weir_conn *conn, const struc
 	return tp->srtt_us && !tp->total_retrans ? tp->srtt_us * 1000ULL / 8 : now - began;
 }
 
-static __always_inline int on_connected(struct bpf_sock_ops *ctx)
+static __noinline int on_connected(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	__u64 took;
@@ -248,7 +249,7 @@ static __always_inline int may_claim(const struct weir_pod *pod, const struct we
 	return syn->lo || listener_has_proxy_port(pod, syn->port) || (pod->flags & WEIR_POD_TPROXY);
 }
 
-static __always_inline int on_accepted(struct bpf_sock_ops *ctx)
+static __noinline int on_accepted(struct bpf_sock_ops *ctx)
 {
 	__u64 cookie = bpf_get_netns_cookie(ctx);
 	const struct weir_pod *pod = pod_of(cookie);
@@ -332,7 +333,7 @@ static __always_inline int record_listener(struct bpf_sock_ops *ctx, struct weir
 	return bpf_sock_hash_update(ctx, &weir_listeners, key, BPF_ANY);
 }
 
-static __always_inline int on_listen(struct bpf_sock_ops *ctx)
+static __noinline int on_listen(struct bpf_sock_ops *ctx)
 {
 	struct weir_listener_key key = { .netns_cookie = bpf_get_netns_cookie(ctx),
 					 .port = ctx->local_port,
@@ -380,14 +381,14 @@ static __always_inline void on_failed(struct bpf_sock_ops *ctx, struct weir_conn
 		stats_verdict(pod, WEIR_OUTBOUND, WEIR_REFUSE, WEIR_REASON_BEFORE_PROXY);
 }
 
-static __always_inline int on_state(struct bpf_sock_ops *ctx)
+static __noinline int on_closed(struct bpf_sock_ops *ctx)
 {
 	__u32 oldstate = ctx->args[0];
 	struct bpf_sock *sk = ctx->sk;
 	struct weir_conn *conn;
 	struct tcp_sock *tp;
 
-	if (ctx->args[1] != BPF_TCP_CLOSE || !sk)
+	if (!sk)
 		return 1;
 	conn = bpf_sk_storage_get(&weir_conns, sk, 0, 0);
 	if (!conn)
@@ -436,7 +437,7 @@ int weir_sockops(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
 		return on_listen(ctx);
 	case BPF_SOCK_OPS_STATE_CB:
-		return on_state(ctx);
+		return ctx->args[1] == BPF_TCP_CLOSE ? on_closed(ctx) : 1;
 	}
 	return 1;
 }

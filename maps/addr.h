@@ -36,22 +36,28 @@ _Static_assert(sizeof(struct weir_endpoint) == 20, "ABI");
 
 #define WEIR_WORD_MAPPED WEIR_WORD(0, 0, 0xff, 0xff)
 
-/* One of the four words of an address, in network order, as the kernel keeps it. */
+/*
+ * One of the four words of an address, in network order, as the kernel keeps it. Compilers forget
+ * the alignment of what lies behind a pointer, and load such a word byte by byte.
+ */
 WEIR_INLINE __u32 weir_addr_word(const struct weir_addr *addr, int word)
 {
+	const __u8 *ip = (const __u8 *)__builtin_assume_aligned(addr->ip, 4);
 	__u32 value;
 
-	__builtin_memcpy(&value, &addr->ip[word * 4], sizeof(value));
+	__builtin_memcpy(&value, ip + word * 4, sizeof(value));
 	return value;
 }
 
 WEIR_INLINE void weir_addr_from_words(struct weir_addr *addr, __u32 w0, __u32 w1, __u32 w2,
 				      __u32 w3)
 {
-	__builtin_memcpy(&addr->ip[0], &w0, sizeof(w0));
-	__builtin_memcpy(&addr->ip[4], &w1, sizeof(w1));
-	__builtin_memcpy(&addr->ip[8], &w2, sizeof(w2));
-	__builtin_memcpy(&addr->ip[12], &w3, sizeof(w3));
+	__u8 *ip = (__u8 *)__builtin_assume_aligned(addr->ip, 4);
+
+	__builtin_memcpy(ip, &w0, sizeof(w0));
+	__builtin_memcpy(ip + 4, &w1, sizeof(w1));
+	__builtin_memcpy(ip + 8, &w2, sizeof(w2));
+	__builtin_memcpy(ip + 12, &w3, sizeof(w3));
 }
 
 /* ip in network order. */

@@ -118,17 +118,11 @@ static __always_inline int account_flow_fits(enum weir_counter number, enum weir
 /* A new flow; too big for the stack. */
 static const struct weir_flow account_nothing;
 
-/*
- * The flow's slot, made when new; 0 when the table is full. The key is copied: in an iterator it
- * lies in a buffer, which helpers take for a key only since 6.2.
- */
-static __always_inline struct weir_flow *account_flow(const struct weir_flow_key *of)
+/* Of a key that stands still: the kernel reads it more than once. */
+static __noinline struct weir_flow *account_make_flow(const struct weir_flow_key *of)
 {
 	struct weir_flow_key key = *of;
-	struct weir_flow *flow = bpf_map_lookup_elem(&weir_flows, &key);
 
-	if (flow)
-		return flow;
 	if (!account_flow_fits(WEIR_COUNTER_FLOWS, WEIR_COUNTER_FLOWS_FULL))
 		return 0;
 	if (!bpf_map_update_elem(&weir_flows, &key, &account_nothing, BPF_NOEXIST))
@@ -136,14 +130,17 @@ static __always_inline struct weir_flow *account_flow(const struct weir_flow_key
 	return bpf_map_lookup_elem(&weir_flows, &key);
 }
 
-/* Makes sure that the connection's flow exists, now, so that no later fold can fail. */
-static __always_inline struct weir_flow *account_start(struct weir_conn *conn)
+/* The flow's slot, made when new; 0 when the table is full. */
+static __always_inline struct weir_flow *account_flow(const struct weir_flow_key *key)
 {
-	struct weir_flow_key key = conn->flow;
-	struct weir_flow *flow = bpf_map_lookup_elem(&weir_flows, &key);
+	return bpf_map_lookup_elem(&weir_flows, key) ?: account_make_flow(key);
+}
 
-	if (!flow && account_port_fits(&key))
-		flow = account_flow(&key);
+static __noinline struct weir_flow *account_start_first(struct weir_conn *conn)
+{
+	struct weir_flow *flow =
+		account_port_fits(&conn->flow) ? account_make_flow(&conn->flow) : 0;
+
 	if (flow)
 		return flow;
 	stats_count(WEIR_COUNTER_FLOW_OVERFLOW);
@@ -151,6 +148,12 @@ static __always_inline struct weir_flow *account_start(struct weir_conn *conn)
 	conn->flow.service = WEIR_ID_NONE;
 	conn->flow.port = WEIR_PORT_OTHER;
 	return account_flow(&conn->flow);
+}
+
+/* Makes sure that the connection's flow exists, now, so that no later fold can fail. */
+static __always_inline struct weir_flow *account_start(struct weir_conn *conn)
+{
+	return bpf_map_lookup_elem(&weir_flows, &conn->flow) ?: account_start_first(conn);
 }
 
 /* Is another processor at work on this socket right now? */
@@ -321,12 +324,14 @@ static __always_inline void account_visit(struct weir_conn *conn, struct tcp_soc
 					  __u64 time_us)
 {
 	struct standing s = account_standing(tp);
+	struct weir_flow_key key;
 	struct weir_flow *flow;
 	int busy;
 
 	if (account_is_settled(conn, &s))
 		return;
-	flow = account_flow(&conn->flow);
+	key = conn->flow; /* in an iterator's buffer, which helpers take for a key only since 6.2 */
+	flow = account_flow(&key);
 	if (!flow)
 		return;
 	busy = account_busy(&tp->inet_conn.icsk_inet.sk);

@@ -5,7 +5,7 @@
 
 #include "bpf/maps.bpf.h"
 
-static __always_inline void stats_add(enum weir_counter counter, __u64 number)
+static __noinline void stats_add(enum weir_counter counter, __u64 number)
 {
 	__u32 index = counter;
 	__u64 *value = bpf_map_lookup_elem(&weir_counters, &index);
@@ -33,6 +33,14 @@ static __always_inline int stats_judged(const struct weir_pod *pod)
 	return pod->mode != WEIR_MODE_OBSERVE || (pod->flags & WEIR_POD_CAPTURE_OFF);
 }
 
+static __noinline __u64 *stats_make_verdict(const struct weir_verdict_key *key)
+{
+	__u64 zero = 0;
+
+	bpf_map_update_elem(&weir_verdicts, key, &zero, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&weir_verdicts, key);
+}
+
 static __always_inline void stats_verdict(const struct weir_pod *pod, enum weir_direction direction,
 					  enum weir_verdict verdict, enum weir_reason reason)
 {
@@ -43,12 +51,9 @@ static __always_inline void stats_verdict(const struct weir_pod *pod, enum weir_
 		.reason = reason,
 	};
 	__u64 *count = bpf_map_lookup_elem(&weir_verdicts, &key);
-	__u64 zero = 0;
 
-	if (!count) {
-		bpf_map_update_elem(&weir_verdicts, &key, &zero, BPF_NOEXIST);
-		count = bpf_map_lookup_elem(&weir_verdicts, &key);
-	}
+	if (!count)
+		count = stats_make_verdict(&key);
 	if (count)
 		__sync_fetch_and_add(count, 1);
 	else
