@@ -213,7 +213,7 @@ def test_services_as_they_are_dialled(node):
 
 def test_one_address_and_port_of_two_services(node):
     """External address and NodePort: UDP is one Service's, TCP another's, and each is named as it is dialled."""
-    client, server = pod_of(node, "resolves"), pod_of(node, "resolver")
+    client, server = pod_of(node, "resolves"), pod_of(node, "two-protocols")
     for name, protocol in (("over-tcp", "TCP"), ("over-udp", "UDP")):
         node.write_object({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
                            "spec": {"type": "LoadBalancer", "externalIPs": ["203.0.113.53"], "selector": server.labels,
@@ -222,7 +222,7 @@ def test_one_address_and_port_of_two_services(node):
     with Shell(client, uid=0) as near:
         near(TOOLS + "s = udp()")
         for to, port in (("203.0.113.53", 53), ("10.77.0.9", 30053)):
-            key = "outbound", "resolver", "over-udp", str(port), "direct"
+            key = "outbound", "two-protocols", "over-udp", str(port), "direct"
             wait_until(lambda key=key, to=to, port=port: near(f"s.sendto(b'x', ('{to}', {port})) and None") or key in series(node, client), "the Services")
             near(f"t = tcp(); t.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, 300); t.connect_ex(('{to}', {port})); t.close()")
     failed = {(dict(labels)["peer_service"], dict(labels)["port"]) for (name, labels), value in metrics(node).items()
