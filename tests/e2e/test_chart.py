@@ -36,7 +36,7 @@ with_schemas = pytest.mark.skipif(not schemas.versions(), reason="no schemas of 
 
 def helm(*argv, stdin=None):
     done = subprocess.run([HELM, *map(str, argv)], input=stdin, capture_output=True, text=True, timeout=60,
-                          env={**os.environ, "HELM_CACHE_HOME": "/nonexistent"})
+                          env={**os.environ, "HELM_CACHE_HOME": "/nonexistent", "KUBECACHEDIR": str(BUILD / "kube" / "cache")})
     return done.returncode, done.stdout, done.stderr
 
 
@@ -44,10 +44,19 @@ def files(combination):
     return [f"--values={VALUES / name}.yaml" for name in combination]
 
 
+class Strict(yaml.CSafeLoader):
+    """Refuses a key that comes twice, as kustomize and others do; Helm takes the last one."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key comes twice: {keys}"
+        return super().construct_mapping(node, deep)
+
+
 def render(combination, *more):
     status, out, err = helm("template", "weir", CHART, "--namespace=weir-system", *files(combination), *more)
     assert status == 0, err
-    return [item for item in yaml.safe_load_all(out) if item]
+    return [item for item in yaml.load_all(out, Loader=Strict) if item]
 
 
 def invalid(items, version):
@@ -144,6 +153,21 @@ def test_what_is_absent_has_its_default():
         assert (status, out) == (0, default), (paths, err)
 
 
+def test_what_people_add_takes_nothing_away():
+    """Keys of the chart's own stay as they are, but for an endpoint's."""
+    mine = {"app.kubernetes.io/name": "mine", "team": "net"}
+    monitor = {"enabled": True, "labels": mine, "endpoint": {"interval": "10s", "scrapeTimeout": "5s"}}
+    items = render((), "--set-json", f"podLabels={json.dumps(mine)}", "--set-json", f"metrics.podMonitor={json.dumps(monitor)}",
+                   "--set-json", f"metrics.serviceMonitor={json.dumps(monitor)}",
+                   "--set-json", 'podAnnotations={"sidecar.istio.io/inject": "true", "kubectl.kubernetes.io/default-container": "x", "note": "y"}')
+    template = one(items, "DaemonSet")["spec"]["template"]["metadata"]
+    for labels in (template["labels"], one(items, "PodMonitor")["metadata"]["labels"], one(items, "ServiceMonitor")["metadata"]["labels"]):
+        assert labels["app.kubernetes.io/name"] == "weir" and labels["team"] == "net"
+    assert template["annotations"]["sidecar.istio.io/inject"] == "false" and template["annotations"]["note"] == "y"
+    for endpoint in one(items, "PodMonitor")["spec"]["podMetricsEndpoints"] + one(items, "ServiceMonitor")["spec"]["endpoints"]:
+        assert endpoint == {"port": "metrics", "honorLabels": True, "interval": "10s", "scrapeTimeout": "5s"}
+
+
 def test_null_removes_what_is_kubernetes_own():
     """A limit, an update strategy's details, a label."""
     items = render((), "--set=resources.limits=null,updateStrategy.type=OnDelete,updateStrategy.rollingUpdate=null",
@@ -189,13 +213,14 @@ def test_text_is_taken_as_it_is(name, value, says):
 
 @pytest.mark.parametrize("release,values,name", [
     ("weir", (), "weir"), ("gauge", (), "gauge-weir"), ("my-weir", (), "my-weir"), ("x", ("fullnameOverride=other",), "other"),
-    ("x", ("nameOverride=other",), "x-other"), ("a" * 53, (), "a" * 53 + "-weir")])
+    ("x", ("nameOverride=other",), "x-other"), ("a" * 53, (), "a" * 53 + "-weir"), ("123", (), "123-weir")])
 def test_names(release, values, name):
     """All objects of a release bear its name, in its namespace; the agent watches its own DaemonSet."""
     status, out, err = helm("template", release, CHART, "--namespace=net", *(f"--set={value}" for value in values))
     assert status == 0, err
     items = [item for item in yaml.safe_load_all(out) if item]
     assert {item["metadata"]["name"] for item in items} == {name}
+    assert {item["metadata"]["labels"]["app.kubernetes.io/instance"] for item in items} == {release}
     assert {item["metadata"].get("namespace", "net") for item in items} == {"net"}
     assert f"--daemonset=net/{name}" in one(items, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]["args"]
     assert "--exempt-namespace=net" in one(items, "DaemonSet")["spec"]["template"]["spec"]["containers"][1]["args"]

@@ -64,7 +64,7 @@ linkerd-cni
 
 {{- define "weir.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "weir.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "weir.labels" -}}
@@ -77,4 +77,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 k8s-app: linkerd-cni
 linkerd.io/cni-resource: "true"
 {{- end }}
+{{- end -}}
+
+{{/* (list $ LABELS): the chart's labels, and what people add to them. No key comes twice, for YAML and selectors have it so. */}}
+{{- define "weir.labelsAnd" -}}
+{{- merge (include "weir.labels" (index . 0) | fromYaml) (index . 1) | toYaml -}}
+{{- end -}}
+
+{{/* (list $ MONITOR): where an operator scrapes. The workloads' own namespace and pod are labels of the metrics. */}}
+{{- define "weir.endpoint" -}}
+{{- $monitor := index . 1 -}}
+{{- $own := dict "port" "metrics" "interval" $monitor.interval "honorLabels" true -}}
+{{- if (index . 0).Values.metrics.webConfig.tls }}{{ $_ := set $own "scheme" "https" }}{{ end -}}
+{{- merge (deepCopy $monitor.endpoint) $own | toYaml -}}
 {{- end -}}
