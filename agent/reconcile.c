@@ -348,6 +348,7 @@ static void scan(struct reconciler *r)
 	}
 	if (r->places->discovery)
 		discovery_scan(r->places->discovery);
+	sandboxes_prune(r->places->sandboxes);
 	find_services(r);
 	for (struct managed *m = r->pods; m; m = m->next)
 		m->present = false;

@@ -83,10 +83,16 @@ static int load(const char *path, struct sandbox **ret)
 	return err;
 }
 
+static bool has_netns(const struct sandbox *sandbox)
+{
+	_cleanup_close_ int fd = netns_open(sandbox->netns);
+
+	return fd >= 0;
+}
+
 static void load_file(struct sandboxes *s, const char *name)
 {
 	_cleanup_free_ char *path = xasprintf("%s/%s", s->dir, name);
-	_cleanup_close_ int netns = -1;
 	struct sandbox *sandbox;
 
 	if (load(path, &sandbox)) {
@@ -94,8 +100,8 @@ static void load_file(struct sandboxes *s, const char *name)
 		unlink(path);
 		return;
 	}
-	netns = netns_open(sandbox->netns);
-	if (netns < 0) { /* its DEL came while no agent ran; else its processes will show it */
+	sandbox->seen = has_netns(sandbox);
+	if (!sandbox->seen) { /* its DEL came while no agent ran; else its processes will show it */
 		unlink(path);
 		sandbox_free(sandbox);
 		return;
@@ -172,6 +178,7 @@ int sandboxes_put(struct sandboxes *s, const struct sandbox *new)
 			drop_at(s, p);
 		else
 			p = &(*p)->next;
+	sandbox->seen = has_netns(sandbox);
 	sandbox->next = s->list;
 	s->list = sandbox;
 	return store(s, sandbox);
@@ -191,6 +198,15 @@ int sandboxes_drop(struct sandboxes *s, const char *container_id, const char *if
 		n++;
 	}
 	return n;
+}
+
+void sandboxes_prune(struct sandboxes *s)
+{
+	for (struct sandbox **p = &s->list; *p;)
+		if ((*p)->seen && !has_netns(*p))
+			drop_at(s, p);
+		else
+			p = &(*p)->next;
 }
 
 const struct sandbox *sandboxes_guard(struct sandboxes *s, const char *container_id,

@@ -23,6 +23,7 @@ struct sandbox {
 	char *namespace, *name;
 	char *uid; /* "" when the runtime does not tell */
 	bool guarded; /* it started before its object was known, and is refused until it is */
+	bool seen; /* its network namespace was there: when it is not any more, it has ended */
 };
 
 struct sandboxes {
@@ -47,6 +48,9 @@ void sandboxes_remove(const char *dir);
 int sandboxes_put(struct sandboxes *s, const struct sandbox *new);
 /* Forgets an attachment; ifname NULL: all of that container. How many there were. */
 int sandboxes_drop(struct sandboxes *s, const char *container_id, const char *ifname);
+
+/* Forgets those whose network namespace has ended: their DEL was lost, or will never come. */
+void sandboxes_prune(struct sandboxes *s);
 
 /* Marks an attachment, on disk as well; NULL when there is none of that name. */
 const struct sandbox *sandboxes_guard(struct sandboxes *s, const char *container_id,

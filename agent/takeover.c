@@ -12,7 +12,10 @@ void takeover_decide(struct policy *policy, struct taken before, int netns_fd, c
 
 	if (policy->state == POLICY_CAPTURED && before.over)
 		policy->pod.flags |= WEIR_POD_TAKEN_OVER;
-	if (policy->state != POLICY_CAPTURED || (!policy->takeover && before.captured) ||
+	/* what a captured pod loads is no way out; what was taken over by request goes back by one
+	 */
+	if (policy->state != POLICY_CAPTURED ||
+	    (!policy->takeover && before.captured && !before.over) ||
 	    rules_find(netns_fd, &kinds) || !kinds)
 		return;
 	if (!policy->takeover) {

@@ -289,3 +289,43 @@ def test_rules_that_a_captured_pod_loads_are_no_way_out(lab, agent):
         if not again:
             agent.stop(signal.SIGKILL)
             lab.agent()
+
+
+@pytest.mark.parametrize("by, kind", [*(("annotation", kind) for kind in REDIRECT), ("flag", "iptables-nft")])
+def test_taken_over_and_given_back(lab, by, kind):
+    """The rules are still there: without the annotation or the flag they redirect again, and what is established lives on."""
+    pod, peer = lab.pod("web", mesh="istio", annotations={"weir.io/takeover": "on"} if by == "annotation" else {}), plain_pod(lab, 80)
+    REDIRECT[kind](pod)
+    start_proxy(pod)
+    told_with_address(pod)
+    agent = lab.agent(*(["--takeover"] if by == "flag" else []))
+    wait_state(lab, pod)
+    with established(pod, peer) as shell:
+        if by == "flag":
+            agent.stop()
+            agent = lab.agent()
+        pod.annotations.clear()
+        told_with_address(pod)
+        wait_state(lab, pod, "not_captured")
+        assert "its own iptables rules" in known(lab, pod)["reason"] and not known(lab, pod)["warnings"]
+        for _ in range(2):
+            assert_redirected(pod.connect(f"{peer.ip}:80", uid=APP), f"{peer.ip}:80", OUTBOUND)
+            assert_redirected(peer.connect(f"{pod.ip}:8080"), f"{pod.ip}:8080", INBOUND)
+        assert shell("s.send(b'x') and s.recv(1).decode()") == "x"
+    assert not list((lab.bpf_dir / "netns").iterdir())
+
+
+def test_takeover_of_a_pod_without_rules(lab, agent):
+    """It says nothing, and what the pod loads afterwards changes nothing."""
+    pod, peer = lab.pod("web", mesh="istio", annotations={"weir.io/takeover": "on"}), plain_pod(lab, 80)
+    start_proxy(pod)
+    told_with_address(pod)
+    wait_state(lab, pod)
+    assert not known(lab, pod)["warnings"]
+    del pod.annotations["weir.io/takeover"]
+    SETS["iptables-nft"](pod)
+    for _ in range(2):
+        told_with_address(pod)
+        assert_redirected(pod.connect(f"{peer.ip}:80", uid=APP), f"{peer.ip}:80", OUTBOUND)
+        assert_redirected(peer.connect(f"{pod.ip}:8080"), f"{pod.ip}:8080", INBOUND)
+        assert known(lab, pod)["state"] == "captured"

@@ -102,3 +102,15 @@ def test_what_an_earlier_agent_knew_decides_while_namespaces_are_unknown(lab, ap
         assert add(lab, pod) == 0
         assert pod.connect(f"{server.ip}:80", uid=APP)["ok"] is not refused, pod.name
     assert json.loads((lab.state_dir / "captured.json").read_text()) == memory
+
+
+def test_a_guard_whose_del_is_lost(lab, api, server):
+    """The runtime was killed with all that it knew, or the agent's queue was full: what has ended is gone without it."""
+    lab.agent(f"--kubeconfig={api.kubeconfig()}")
+    pod, other = lab.pod("web", mesh="istio"), lab.pod("other", namespace="plain")
+    assert add(lab, pod) == 0 == add(lab, other)
+    assert known(lab, pod)["state"] == "pending" and len(list((lab.run_dir / "sandboxes").iterdir())) == 2
+    for each in (pod, other):
+        each.delete()
+    wait_until(lambda: known(lab, pod) is None, "the guard to end")
+    wait_until(lambda: not list((lab.run_dir / "sandboxes").iterdir()), "the records to go")
