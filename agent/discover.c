@@ -15,6 +15,7 @@
 #include "agent/addresses.h"
 #include "agent/cgroup_name.h"
 #include "base/buf.h"
+#include "base/cgroup.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/netns.h"
@@ -94,10 +95,9 @@ void discovery_close(struct discovery *d)
 
 static bool is_populated(const struct discovery *d, const char *path)
 {
-	_cleanup_free_ char *events = xasprintf("%s/%s/cgroup.events", d->root, path), *text = NULL;
-	size_t len;
+	_cleanup_free_ char *whole = xasprintf("%s/%s", d->root, path);
 
-	return file_read(events, STAT_MAX, &text, &len) == 0 && strstr(text, "populated 1");
+	return cgroup_is_populated(whole);
 }
 
 /* Of two that bear one uid (another class of service) the one that has processes counts. */

@@ -6,13 +6,15 @@
 #include <fnmatch.h>
 #include <linux/magic.h>
 #include <mntent.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/file.h"
+
+#define EVENTS_MAX 4096
 
 /* kernfs gives the root of the tree this inode number; a cgroup namespace shows another one. */
 #define TREE_ROOT_INODE 1
@@ -81,6 +83,14 @@ static bool is_dir(const char *path)
 	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool cgroup_is_populated(const char *path)
+{
+	_cleanup_free_ char *events = xasprintf("%s/cgroup.events", path), *text = NULL;
+	size_t len;
+
+	return file_read(events, EVENTS_MAX, &text, &len) == 0 && strstr(text, "populated 1");
+}
+
 static bool names_kubepods(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(patterns); i++)
@@ -117,18 +127,34 @@ static int search(const char *dir, int depth, char **found)
 	return 0;
 }
 
-int cgroup_find_kubepods(const char *mount, char **ret_path)
+/* A kubelet that has changed its driver leaves the other one's, empty. NULL: there is none. */
+static char *find_well_known(const char *mount)
 {
-	_cleanup_free_ char *found = NULL;
-	int r;
+	char *first = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(well_known); i++) {
 		_cleanup_free_ char *path = xasprintf("%s/%s", mount, well_known[i]);
 
-		if (is_dir(path)) {
-			*ret_path = TAKE_PTR(path);
-			return 0;
+		if (!is_dir(path))
+			continue;
+		if (cgroup_is_populated(path)) {
+			free(first);
+			return TAKE_PTR(path);
 		}
+		if (!first)
+			first = TAKE_PTR(path);
+	}
+	return first;
+}
+
+int cgroup_find_kubepods(const char *mount, char **ret_path)
+{
+	_cleanup_free_ char *found = find_well_known(mount);
+	int r;
+
+	if (found) {
+		*ret_path = TAKE_PTR(found);
+		return 0;
 	}
 	r = search(mount, SEARCH_DEPTH, &found);
 	if (r < 0)

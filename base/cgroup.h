@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where the pods' cgroups lie. Programs attach to the cgroup that the kubelet makes for all pods,
- * in the v2 hierarchy, and never to the root of that tree. All return 0 or -errno.
+ * in the v2 hierarchy, and never to the root of that tree. All ints are 0 or -errno.
  */
 #ifndef WEIR_BASE_CGROUP_H
 #define WEIR_BASE_CGROUP_H
+
+#include <stdbool.h>
 
 /*
  * Where the v2 hierarchy is mounted: /sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid system.
@@ -16,11 +18,15 @@ int cgroup2_mount(char **ret_path);
 int cgroup2_mount_from(const char *mounts, char **ret_path);
 
 /*
- * The kubelet's cgroup of all pods below mount: kubepods.slice, kubepods, as kind nests them, or
- * below what kubelet --cgroup-root names. -ENOENT when there is none, -ENOTUNIQ when several
+ * The kubelet's cgroup of all pods below mount: kubepods.slice, kubepods, as kind nests them (of
+ * these the first in which processes run, if they do in any), or below what kubelet --cgroup-root
+ * names. -ENOENT when there is none, -ENOTUNIQ when several
  * kubelets have one. *ret_path is the caller's.
  */
 int cgroup_find_kubepods(const char *mount, char **ret_path);
+
+/* Do processes run there, or below? */
+bool cgroup_is_populated(const char *path);
 
 /*
  * 1 when path is the root of the v2 tree, or the highest cgroup that this mount shows; 0 when it

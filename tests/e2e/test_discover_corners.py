@@ -6,9 +6,12 @@ import signal
 import subprocess
 import uuid
 
+import pytest
+
 from lab import cgroup, net
 from lab.command import PROBE, run, wait_until
-from support import APP, OUTBOUND, PROXY, as_container, assert_redirected, cookies_in, known, plain_pod, start_proxy, wait_state
+from support import (APP, INBOUND, OUTBOUND, PROXY, Shell, as_container, assert_redirected, cookies_in, dual_stack, known, plain_pod, start_proxy,
+                     wait_state)
 from test_discover import pause, relay, same_netns, told_with_address
 
 FIRST = 300000  # of a pod's user namespace, to the node
@@ -38,9 +41,7 @@ def test_a_user_namespace(lab):
     pause(pod, uid=FIRST)
     item = pod.object()
     item["spec"]["hostUsers"] = False
-    for key in ("weir.io/netns", "weir.io/cgroup"):
-        del item["metadata"]["annotations"][key]
-    wait_state(lab, pod.write(item))
+    wait_state(lab, told_with_address(pod, item))
     assert same_netns(lab, pod)
     pod.serve("0.0.0.0:15001", uid=FIRST + PROXY, container="istio-proxy")
     peer = plain_pod(lab, 80)
@@ -92,6 +93,7 @@ def test_a_node_within_a_pod(lab, agent):
     fake.mkdir(parents=True)
     cgroup.remove(inner.kubepods / inner.cgroup)
     pause(outer)
+    wait_until(lambda: cgroup.processes(outer.container_cgroup()), "the sandbox")
     start(["unshare", "--net", "sleep", "600"], "--netns", net.netns_path(outer.netns), "--cgroup", fake)
     told_with_address(outer), told_with_address(inner)
     wait_state(lab, outer)
@@ -143,9 +145,7 @@ def test_while_it_ends(lab, agent):
     wait_state(lab, pod)
     item = pod.object()
     item["metadata"].update(deletionTimestamp="2026-01-02T03:05:05Z", deletionGracePeriodSeconds=30)
-    for key in ("weir.io/netns", "weir.io/cgroup"):
-        del item["metadata"]["annotations"][key]
-    pod.write(item)
+    told_with_address(pod, item)
     later = plain_pod(lab)
     wait_state(lab, told_with_address(later), "not_captured")  # what was written before it has been read
     assert_redirected(pod.connect(f"{peer.ip}:80", uid=APP), f"{peer.ip}:80", OUTBOUND)
@@ -166,3 +166,42 @@ def test_the_cgroup_comes_after_the_monitor(lab, agent):
     wait_state(lab, pod)
     process.kill()
     process.wait()
+
+
+# -- what runs when the agent comes ----------------------------------------------------------------------------------------
+
+# The proxy's uid and ports, and how many families its rules are for: Linkerd's IPv6 is off by default.
+MESHES = {"istio": (1337, OUTBOUND, INBOUND, 2), "linkerd": (2102, 4140, 4143, 1)}
+LISTENERS = {"all addresses": ("[::]:{0}", "[::]:{1}"), "loopback": ("127.0.0.1:{0}", "[::1]:{0}", "[::]:{1}"), "late": ("[::]:{0}", "[::]:{1}")}
+
+
+@pytest.mark.parametrize("where", LISTENERS)
+@pytest.mark.parametrize("mesh", MESHES)
+def test_adopted_with_its_connections(lab, mesh, where):
+    """Both families, in and out: what is established goes on byte by byte, what is new is diverted at once, or refused while no proxy listens."""
+    pod, peer, (uid, outbound, inbound, families) = lab.pod("web", mesh=mesh), plain_pod(lab, 80), MESHES[mesh]
+    listeners = [text.format(outbound, inbound) for text in LISTENERS[where]]
+    pod.serve("[::]:8080", uid=APP)
+    if where != "late":
+        pod.serve(*listeners, uid=uid, container=f"{mesh}-proxy")
+    out, into = (f"{peer.ip}:80", f"[{peer.ipv6}]:80"), (f"{pod.ip}:8080", f"[{pod.ipv6}]:8080")
+    out, into = out[:families], into[:families]
+    with Shell(pod) as near, Shell(peer) as far:
+        for shell, end in ((near, (peer, 80)), (far, (pod, 8080))):
+            shell("def echoed(s, data):\n s.sendall(data)\n return s.recv(len(data), MSG_WAITALL) == data")
+            shell(f"four, six = tcp(), tcp(AF_INET6); four.connect(('{end[0].ip}', {end[1]})); six.connect(('{end[0].ipv6}', {end[1]}))")
+            assert shell("[greeting(s)['listener'] for s in (four, six)]") == [f"[::]:{end[1]}"] * 2
+        told_with_address(pod, dual_stack(pod))
+        lab.agent()
+        assert known(lab, pod)["state"] == "captured"
+        if where == "late":
+            assert [pod.connect(to, uid=APP)["errno"] for to in out] == ["ECONNREFUSED"] * families
+            assert [peer.connect(to)["errno"] for to in into] == ["ECONNREFUSED"] * families
+        for shell in (near, far):
+            assert shell("[echoed(s, os.urandom(20000)) for s in (four, six)]") == [True, True]
+    if where == "late":
+        pod.serve(*listeners, uid=uid, container=f"{mesh}-proxy")
+    for to in out:
+        assert_redirected(pod.connect(to, uid=APP), to, outbound)
+    for to in into:
+        assert_redirected(peer.connect(to), to, inbound)

@@ -57,6 +57,14 @@ static void expect(const char *expected)
 		assert_string_equal(found + strlen(top) + 1, expected);
 }
 
+static void write_file(const char *path, const char *text)
+{
+	_cleanup_fclose_ FILE *f = fopen(path, "we");
+
+	assert_non_null(f);
+	fputs(text, f);
+}
+
 static void test_nothing(void **state)
 {
 	(void)state;
@@ -95,6 +103,21 @@ static void test_kind_old(void **state)
 	expect("kubelet/kubepods");
 }
 
+/* What the kubelet's former driver has left is empty. */
+static void test_two_drivers(void **state)
+{
+	_cleanup_free_ char *events = xasprintf("%s/kubepods/cgroup.events", top);
+
+	(void)state;
+	add("kubepods.slice");
+	add("kubepods/burstable/pod1");
+	expect("kubepods.slice");
+	write_file(events, "populated 0\nfrozen 0\n");
+	expect("kubepods.slice");
+	write_file(events, "populated 1\nfrozen 0\n");
+	expect("kubepods");
+}
+
 /* kubelet --cgroup-root=/a/b */
 static void test_cgroup_root(void **state)
 {
@@ -122,27 +145,19 @@ static void test_two_nodes(void **state)
 	assert_ptr_equal(found, (char *)1); /* untouched */
 }
 
-static void write_mounts(const char *path, const char *text)
-{
-	_cleanup_fclose_ FILE *f = fopen(path, "we");
-
-	assert_non_null(f);
-	fputs(text, f);
-}
-
 static void test_mount(void **state)
 {
 	_cleanup_free_ char *mounts = xasprintf("%s/mounts", top);
 	_cleanup_free_ char *path = NULL, *spaced = NULL;
 
 	(void)state;
-	write_mounts(mounts, "tmpfs /nowhere/cgroup tmpfs rw 0 0\n"
-			     "cgroup /nowhere/cgroup/cpu cgroup rw,cpu 0 0\n"
-			     "cgroup2 /nowhere/cgroup/unified cgroup2 rw 0 0\n"
-			     "cgroup2 /nowhere/other cgroup2 rw 0 0\n");
+	write_file(mounts, "tmpfs /nowhere/cgroup tmpfs rw 0 0\n"
+			   "cgroup /nowhere/cgroup/cpu cgroup rw,cpu 0 0\n"
+			   "cgroup2 /nowhere/cgroup/unified cgroup2 rw 0 0\n"
+			   "cgroup2 /nowhere/other cgroup2 rw 0 0\n");
 	assert_int_equal(cgroup2_mount_from(mounts, &path), 0);
 	assert_string_equal(path, "/nowhere/cgroup/unified");
-	write_mounts(mounts, "cgroup2 /no\\040where cgroup2 rw 0 0\n");
+	write_file(mounts, "cgroup2 /no\\040where cgroup2 rw 0 0\n");
 	assert_int_equal(cgroup2_mount_from(mounts, &spaced), 0);
 	assert_string_equal(spaced, "/no where");
 }
@@ -154,7 +169,7 @@ static void test_no_mount(void **state)
 
 	(void)state;
 	assert_int_equal(cgroup2_mount_from(mounts, &path), -ENOENT);
-	write_mounts(mounts, "cgroup /nowhere/cgroup/cpu cgroup rw,cpu 0 0\n");
+	write_file(mounts, "cgroup /nowhere/cgroup/cpu cgroup rw,cpu 0 0\n");
 	assert_int_equal(cgroup2_mount_from(mounts, &path), -ENOENT);
 }
 
@@ -176,17 +191,10 @@ static void test_is_root(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_nothing),
-		TEST(test_systemd_driver),
-		TEST(test_cgroupfs_driver),
-		TEST(test_kind),
-		TEST(test_kind_old),
-		TEST(test_cgroup_root),
-		TEST(test_node_in_container),
-		TEST(test_two_nodes),
-		TEST(test_mount),
-		TEST(test_no_mount),
-		TEST(test_is_root),
+		TEST(test_nothing),	TEST(test_systemd_driver),    TEST(test_cgroupfs_driver),
+		TEST(test_kind),	TEST(test_kind_old),	      TEST(test_two_drivers),
+		TEST(test_cgroup_root), TEST(test_node_in_container), TEST(test_two_nodes),
+		TEST(test_mount),	TEST(test_no_mount),	      TEST(test_is_root),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
