@@ -7,6 +7,7 @@
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 
 #include "base/buf.h"
@@ -109,9 +110,36 @@ int own_routes_remove(const char *netns_path, uint64_t cookie)
 	return found == cookie ? netns_call(fd, remove_all, NULL) : -ESTALE;
 }
 
+#define FWMARK_ACCEPT "sys/net/ipv4/tcp_fwmark_accept"
+
+/*
+ * A runtime shows its containers /proc/sys read-only, unless they are privileged. What is below
+ * sys/net is whose network namespace the caller is in, and asks for CAP_NET_ADMIN there; so a proc
+ * of our own will do, which is mounted nowhere (fsmount(), Linux 5.2).
+ */
+static int open_in_own_proc(const char *path)
+{
+	_cleanup_close_ int fs = fsopen("proc", FSOPEN_CLOEXEC);
+	_cleanup_close_ int mount = -1;
+	int fd;
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	mount = fsmount(fs, FSMOUNT_CLOEXEC,
+			MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	if (mount < 0)
+		return -errno;
+	fd = openat(mount, path, O_WRONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 int own_routes_inherit_marks(int on)
 {
-	_cleanup_close_ int fd = open("/proc/sys/net/ipv4/tcp_fwmark_accept", O_WRONLY | O_CLOEXEC);
+	_cleanup_close_ int fd = open("/proc/" FWMARK_ACCEPT, O_WRONLY | O_CLOEXEC);
 
-	return fd < 0 || write(fd, on ? "1\n" : "0\n", 2) < 0 ? -errno : 0;
+	if (fd < 0)
+		fd = errno == EROFS ? open_in_own_proc(FWMARK_ACCEPT) : -errno;
+	if (fd < 0)
+		return fd;
+	return write(fd, on ? "1\n" : "0\n", 2) < 0 ? -errno : 0;
 }

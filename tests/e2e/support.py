@@ -106,13 +106,18 @@ def assert_redirected(answer, dialled, port=OUTBOUND):
     assert plain(answer["peername"]) == dialled
 
 
+# What a container runtime shows a container that is not privileged.
+READ_ONLY = 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"'
+
+
 def as_container(name):
     """The command that runs another one with no more than the manifests give to this container of the DaemonSet."""
     items = yaml.safe_load_all((ROOT / "deploy/manifests/weir.yaml").read_text())
     daemonset, = (item for item in items if item and item["kind"] == "DaemonSet")
     container, = (c for c in daemonset["spec"]["template"]["spec"]["containers"] if c["name"] == name)
     given = container["securityContext"]["capabilities"].get("add", ())
-    return "setpriv", "--bounding-set=" + ",".join(["-all", *(f"+{capability.lower()}" for capability in given)]), "--no-new-privs"
+    capabilities = ",".join(["-all", *(f"+{capability.lower()}" for capability in given)])
+    return ("unshare", "--mount", "--propagation=slave", "sh", "-c", READ_ONLY, "sh", "setpriv", f"--bounding-set={capabilities}", "--no-new-privs")
 
 
 # -- sockets that a test holds ---------------------------------------------------------------------------------------------

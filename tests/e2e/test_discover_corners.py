@@ -121,7 +121,7 @@ def test_two_pods_of_one_network(lab, agent):
     told_with_address(pod), told_with_address(other)
     wait_state(lab, pod)
     assert same_netns(lab, pod)
-    assert known(lab, other)["state"] == "pending"
+    wait_state(lab, other, "pending")
     pause(other)
     wait_state(lab, other)
     assert same_netns(lab, other)

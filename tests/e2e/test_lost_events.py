@@ -86,8 +86,8 @@ def test_all_queues_at_once(lab, api):
             net.ip_batch(stays[1].netns, "addr add 198.51.100.200/32 dev eth0")
             api.compact()  # and nothing of it is in the watch any more
             api.drop_connections()
-        wait_until(lambda: is_in_step(lab, stays + comes, goes), "the agent to be in step", 40, 0.2)
-        wait_until(lambda: not before & cookies_in(lab, "weir_pods"), "what went to be gone")
+        wait_until(lambda: is_in_step(lab, stays + comes, goes), "the agent to be in step", 120, 0.5)
+        wait_until(lambda: not before & cookies_in(lab, "weir_pods"), "what went to be gone", 30)
         assert shell("s.send(b'x') and s.recv(1).decode()") == "x"
     for pod in comes:
         start_proxy(pod)

@@ -8,13 +8,13 @@ them to the inbound listener.
 import pytest
 
 from lab import Lab
-from support import APP, KINDS, PROXY, Shell, entries, listener_port, plain, plain_pod, tproxy_pod
+from support import APP, KINDS, PROXY, Shell, as_container, entries, listener_port, plain, plain_pod, tproxy_pod
 
 
 @pytest.fixture(scope="module")
 def world():
     with Lab("tproxy") as lab:
-        lab.agent()
+        lab.agent(under=as_container("weir"))
         peer = plain_pod(lab, 80, 443)
         made = {"lab": lab, "peer": peer}
         for kind in KINDS:
