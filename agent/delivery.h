@@ -27,7 +27,8 @@ int delivery_sync(int netns_fd, const struct policy *policy);
 /*
  * Lets the listeners on the proxy's outbound port answer from any address. They are found among
  * the processes of the namespace, so it must be called again when the proxy may have listened anew.
- * Returns how many listeners there are, or -errno.
+ * Returns how many listeners there are, or -errno; -EACCES: open files of their processes cannot be
+ * looked at (CAP_DAC_READ_SEARCH).
  */
 int delivery_open_listeners(int netns_fd, uint16_t port);
 

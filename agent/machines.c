@@ -5,12 +5,17 @@
 #include <string.h>
 
 #include "agent/delivery.h"
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/netns.h"
 #include "maps/origdst.h"
 
 #define LOOK_MS 1000 /* who has just begun to listen must answer before a machine gives up */
+
+const char machines_denied[] =
+	"what its virtual machines send cannot reach its proxy: weir may not look for the proxy's "
+	"listener (CAP_DAC_READ_SEARCH; virtualMachines: true in the chart)";
 
 /* Of all sockets that listen there; 0: none does. */
 static uint64_t cookies_of(int map, uint64_t netns_cookie, uint16_t port)
@@ -39,7 +44,10 @@ static void open_listeners(struct managed *pod, uint64_t cookies)
 	if (err < 0 || cookie != pod->cookie)
 		return; /* gone: the next run says so */
 	err = delivery_open_listeners(fd, pod->policy->pod.outbound_port);
-	if (err < 0)
+	pod->machines_denied = err == -EACCES;
+	if (pod->machines_denied)
+		managed_set_listener(pod, xstrdup(machines_denied));
+	else if (err < 0)
 		log_error("what virtual machines send cannot reach their pod's proxy", "pod",
 			  pod->name, "error", strerror(-err), NULL);
 	pod->machines_cookies = cookies;

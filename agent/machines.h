@@ -11,6 +11,9 @@
 
 #include "agent/reconcile.h"
 
+/* What a pod's warning says when its proxy's listener may not be looked for. */
+extern const char machines_denied[];
+
 struct machines {
 	struct loop *loop;
 	struct reconciler *reconciler;

@@ -37,6 +37,7 @@ struct managed {
 	struct links_watch watch; /* of its network namespace, if the policy names interfaces */
 	bool plain; /* its namespace has none of weir's rules and routes */
 	uint64_t machines_cookies; /* of the listeners that machines.c has seen to; 0: none yet */
+	bool machines_denied; /* it was not allowed to */
 	int64_t retry_ms; /* not before this moment; 0: at once */
 	int64_t young_until_ms; /* the runtime is still making its network; 0: not so */
 	int64_t missing_since; /* ms; 0: not missing */

@@ -10,6 +10,7 @@
 #include "agent/delivery.h"
 #include "agent/guard.h"
 #include "agent/leftover.h"
+#include "agent/machines.h"
 #include "agent/takeover.h"
 #include "base/buf.h"
 #include "base/log.h"
@@ -257,13 +258,15 @@ static void judge_listener(const struct reconciler *r, struct managed *m)
 	uint16_t port = m->policy->pod.inbound_port;
 	bool wrong = m->state == POLICY_CAPTURED && apply_unsteerable(r->loader, m->cookie, port);
 
-	managed_set_listener(
-		m, wrong ? xasprintf("its proxy has listened on port %u with MPTCP, Go's default, "
+	if (wrong)
+		managed_set_listener(
+			m, xasprintf("its proxy has listened on port %u with MPTCP, Go's default, "
 				     "since before weir knew the pod, and the kernel lets nothing "
 				     "be steered there: it gets no inbound connections until it "
 				     "listens anew: restart the pod",
-				     port)
-			 : NULL);
+				     port));
+	else
+		managed_set_listener(m, m->machines_denied ? xstrdup(machines_denied) : NULL);
 }
 
 static int reconcile_pod(struct reconciler *r, struct managed *m)

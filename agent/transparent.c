@@ -76,7 +76,8 @@ static void make_transparent(int pidfd, int number)
 		setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &on, sizeof(on));
 }
 
-static void search_process(const struct listeners *l, const char *pid)
+/* -EACCES, or 0. */
+static int search_process(const struct listeners *l, const char *pid)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%s/fd", pid);
 	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, atoi(pid), 0);
@@ -84,6 +85,8 @@ static void search_process(const struct listeners *l, const char *pid)
 	struct dirent *entry;
 	char link[64];
 
+	if (pidfd >= 0 && !dir && errno == EACCES)
+		return -EACCES;
 	while (dir && (entry = readdir(dir))) {
 		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
 
@@ -93,6 +96,7 @@ static void search_process(const struct listeners *l, const char *pid)
 		if (is_listener(l, link))
 			make_transparent(pidfd, atoi(entry->d_name));
 	}
+	return 0;
 }
 
 static bool runs_in(const char *pid, const struct stat *netns)
@@ -117,7 +121,7 @@ int delivery_open_listeners(int netns_fd, uint16_t port)
 		proc = opendir("/proc");
 	while (proc && (entry = readdir(proc)))
 		if (isdigit((unsigned char)entry->d_name[0]) && runs_in(entry->d_name, &netns))
-			search_process(&l, entry->d_name);
+			err = search_process(&l, entry->d_name) ?: err;
 	free(l.inodes);
 	return err < 0 ? err : (int)l.n;
 }

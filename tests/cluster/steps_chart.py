@@ -23,6 +23,7 @@ COMBINATIONS = {
     "OpenShift": ("cni.enabled=false", "seLinuxOptions.type=spc_t"),
     "other paths of the node": ("hostPaths.run=/var/run/other", "hostPaths.state=/var/lib/other", "cgroupRoot=/sys/fs/cgroup/kubepods"),
     "an old kernel": ("oldKernel=true",),
+    "virtual machines": ("virtualMachines=true",),
     "own account and roles": ("serviceAccount.create=false", "serviceAccount.name=mine", "rbac.create=false"),
     "network policy": ("networkPolicy.enabled=true",),
     "an image by its digest": (f"image.digest=sha256:{'0' * 64}", "imagePullSecrets[0].name=secret"),

@@ -44,9 +44,9 @@ def lab(request, probe):
 
 @pytest.fixture(scope="module")
 def node(request, probe):
-    """A lab for all tests of a file, with an agent that has the file's AGENT_OPTIONS."""
+    """A lab for all tests of a file, with an agent that has the file's AGENT_OPTIONS and runs under its AGENT_UNDER."""
     with Lab(request.module.__name__.removeprefix("test_")) as made:
-        made.agent(*getattr(request.module, "AGENT_OPTIONS", ()))
+        made.agent(*getattr(request.module, "AGENT_OPTIONS", ()), under=getattr(request.module, "AGENT_UNDER", ()))
         yield made
 
 

@@ -110,12 +110,12 @@ def assert_redirected(answer, dialled, port=OUTBOUND):
 READ_ONLY = 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"'
 
 
-def as_container(name):
-    """The command that runs another one with no more than the manifests give to this container of the DaemonSet."""
+def as_container(name, *more):
+    """The command that runs another one with no more than the manifests, and more capabilities, give to this container of the DaemonSet."""
     items = yaml.safe_load_all((ROOT / "deploy/manifests/weir.yaml").read_text())
     daemonset, = (item for item in items if item and item["kind"] == "DaemonSet")
     container, = (c for c in daemonset["spec"]["template"]["spec"]["containers"] if c["name"] == name)
-    given = container["securityContext"]["capabilities"].get("add", ())
+    given = (*container["securityContext"]["capabilities"].get("add", ()), *more)
     capabilities = ",".join(["-all", *(f"+{capability.lower()}" for capability in given)])
     return ("unshare", "--mount", "--propagation=slave", "sh", "-c", READ_ONLY, "sh", "setpriv", f"--bounding-set={capabilities}", "--no-new-privs")
 

@@ -13,14 +13,15 @@ from books import NOTHING, books, flow, metrics, settled
 from lab import Lab, iptables, net
 from lab.agent import total
 from lab.command import wait_until
-from support import (APP, COUNTER, INBOUND, KINDS, OUTBOUND, PROXY, Shell, assert_redirected, cookies_in, dual_stack, listener_port, plain,
-                     plain_pod, start_proxy, wait_state)
+from support import (APP, COUNTER, INBOUND, KINDS, OUTBOUND, PROXY, Shell, as_container, assert_redirected, cookies_in, dual_stack, known, listener_port,
+                     plain, plain_pod, start_proxy, wait_state)
 from test_outcomes import BASIC
 
 MACHINES = itertools.count(1)  # their numbers are parts of addresses
 EXCLUDE = "traffic.sidecar.istio.io/excludeInterfaces"
 VIRTUAL = "istio.io/reroute-virtual-interfaces"
 INCLUDE = "traffic.sidecar.istio.io/includeOutboundIPRanges"
+AGENT_UNDER = as_container("weir", "DAC_READ_SEARCH")  # virtualMachines: true in the chart
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +272,19 @@ def test_a_virtual_machine_costs_no_runs(lab):
         return runs() == before
 
     wait_until(rests, "five seconds without a run", 60)
+
+
+def test_without_the_right_to_look_for_the_proxy_it_is_told(lab):
+    """The DaemonSet has it only where its chart is told of virtual machines."""
+    agent = lab.agent(under=as_container("weir"))
+    pod = lab.pod("web", mesh="istio", annotations={VIRTUAL: "tap0"})
+    wait_state(lab, pod.write(dual_stack(pod)))
+    start_proxy(pod)
+    for again in range(2):
+        wait_until(lambda: any("CAP_DAC_READ_SEARCH" in text for text in known(lab, pod)["warnings"]), "the warning")
+        if not again:
+            pod.write(dual_stack(pod))
+    assert "CAP_DAC_READ_SEARCH" in agent.weir("pods").stderr and agent.stderr().count("CAP_DAC_READ_SEARCH") == 1
 
 
 def test_the_rest_of_the_pod_is_as_ever(virtual, peer):
