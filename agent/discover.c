@@ -93,11 +93,11 @@ void discovery_close(struct discovery *d)
 
 /* -- cgroups ----------------------------------------------------------------------------------- */
 
-static bool is_populated(const struct discovery *d, const char *path)
+bool discovery_populated(const struct discovery *d, const char *cgroup)
 {
-	_cleanup_free_ char *whole = xasprintf("%s/%s", d->root, path);
+	_cleanup_free_ char *path = d && *cgroup ? xasprintf("%s/%s", d->root, cgroup) : NULL;
 
-	return cgroup_is_populated(whole);
+	return path && cgroup_is_populated(path);
 }
 
 /* Of two that bear one uid (another class of service) the one that has processes counts. */
@@ -110,7 +110,7 @@ static void add_pod(struct discovery *d, const char *uid, const char *path)
 	first = *(struct found **)tsearch(f, &d->pods, compare);
 	if (first == f)
 		return;
-	if (!is_populated(d, first->path)) {
+	if (!discovery_populated(d, first->path)) {
 		free(first->path);
 		first->path = TAKE_PTR(f->path);
 	}

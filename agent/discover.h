@@ -25,6 +25,9 @@ void discovery_scan(struct discovery *d);
 /* Relative to root, owned by d; NULL: there is none. */
 const char *discovery_cgroup(const struct discovery *d, const char *uid);
 
+/* Do processes run in a cgroup that discovery_cgroup() has told? */
+bool discovery_populated(const struct discovery *d, const char *cgroup);
+
 /* What is known of the pod whose namespace is sought. */
 struct discovery_hint {
 	uint64_t cookie; /* of the namespace that it was found in before; 0: none */

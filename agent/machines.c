@@ -13,7 +13,7 @@
 
 #define LOOK_MS 1000 /* who has just begun to listen must answer before a machine gives up */
 
-const char machines_denied[] =
+const char machines_denied_text[] =
 	"what its virtual machines send cannot reach its proxy: weir may not look for the proxy's "
 	"listener (CAP_DAC_READ_SEARCH; virtualMachines: true in the chart)";
 
@@ -46,7 +46,7 @@ static void open_listeners(struct managed *pod, uint64_t cookies)
 	err = delivery_open_listeners(fd, pod->policy->pod.outbound_port);
 	pod->machines_denied = err == -EACCES;
 	if (pod->machines_denied)
-		managed_set_listener(pod, xstrdup(machines_denied));
+		managed_set_listener(pod, xstrdup(machines_denied_text));
 	else if (err < 0)
 		log_error("what virtual machines send cannot reach their pod's proxy", "pod",
 			  pod->name, "error", strerror(-err), NULL);
@@ -57,6 +57,11 @@ static bool has_machines(const struct managed *pod)
 {
 	return pod->present && pod->applied && pod->cookie &&
 	       (pod->policy->pod.flags & WEIR_POD_IF_VIRTUAL);
+}
+
+bool machines_denied(const struct managed *pod)
+{
+	return pod->machines_denied && has_machines(pod);
 }
 
 void machines_look(struct machines *m)

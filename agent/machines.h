@@ -11,8 +11,9 @@
 
 #include "agent/reconcile.h"
 
-/* What a pod's warning says when its proxy's listener may not be looked for. */
-extern const char machines_denied[];
+/* May the listener of its proxy not be looked for? And what its warning then says. */
+bool machines_denied(const struct managed *pod);
+extern const char machines_denied_text[];
 
 struct machines {
 	struct loop *loop;

@@ -64,7 +64,8 @@ void managed_take(struct managed *m, const struct pod *pod, const struct source_
 	m->name = xstrdup(pod->name);
 	m->uid = xstrdup(pod->uid);
 	/* of a static pod the kubelet tells under its manifest's hash, and kubectl looks there */
-	m->told_uid = xstrdup(pod_annotation(pod, "kubernetes.io/config.mirror") ?: pod->uid);
+	m->told_uid = xstrdup(pod_annotation(pod, POD_CONFIG_MIRROR) ?: pod->uid);
+	m->mirrored = pod_annotation(pod, POD_CONFIG_MIRROR);
 	m->node = xstrdup(pod->node_name ?: "");
 	pod_workload(pod, &m->workload, &m->workload_kind);
 	pod_traits(pod, m->workload, &m->traits);

@@ -14,6 +14,7 @@ struct managed {
 	struct managed *next;
 	char *namespace, *name, *uid, *node;
 	char *told_uid; /* what Events about it bear */
+	bool mirrored; /* it is a static pod, and its object a mirror */
 	char *workload, *workload_kind;
 	struct weir_traits traits; /* of its newest object */
 	char *netns, *cgroup; /* as struct place has them */

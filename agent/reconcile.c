@@ -266,7 +266,7 @@ static void judge_listener(const struct reconciler *r, struct managed *m)
 				     "listens anew: restart the pod",
 				     port));
 	else
-		managed_set_listener(m, m->machines_denied ? xstrdup(machines_denied) : NULL);
+		managed_set_listener(m, machines_denied(m) ? xstrdup(machines_denied_text) : NULL);
 }
 
 static int reconcile_pod(struct reconciler *r, struct managed *m)
@@ -361,6 +361,16 @@ static void scan(struct reconciler *r)
 	scan_guards(r);
 }
 
+/*
+ * A static pod's object is a mirror, which anybody may delete: the pod runs on, and the kubelet
+ * makes another mirror, with another uid, within a minute or so.
+ */
+static bool runs_without_mirror(const struct reconciler *r, const struct managed *m)
+{
+	return m->mirrored && m->api && m->cookie &&
+	       discovery_populated(r->places->discovery, m->cgroup);
+}
+
 /* True when the pod is to be let go; else sets when to look again. */
 static bool is_gone(struct reconciler *r, struct managed *m, int64_t *again_ms)
 {
@@ -371,6 +381,8 @@ static bool is_gone(struct reconciler *r, struct managed *m, int64_t *again_ms)
 	/* A source that cannot be read yet may tell of it. */
 	if (m->recalled && source_incomplete(r->source))
 		return leftover_ended(r, m);
+	if (runs_without_mirror(r, m))
+		return false;
 	if (!m->missing_since)
 		m->missing_since = now;
 	left = m->missing_since + MISSING_MS - now;

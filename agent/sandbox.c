@@ -90,6 +90,14 @@ static bool has_netns(const struct sandbox *sandbox)
 	return fd >= 0;
 }
 
+/* The runtime unmounts it before it removes the file. */
+static bool has_ended(const struct sandbox *sandbox)
+{
+	_cleanup_close_ int fd = netns_open(sandbox->netns);
+
+	return sandbox->seen && (fd == -ENOENT || fd == -EMEDIUMTYPE);
+}
+
 static void load_file(struct sandboxes *s, const char *name)
 {
 	_cleanup_free_ char *path = xasprintf("%s/%s", s->dir, name);
@@ -203,7 +211,7 @@ int sandboxes_drop(struct sandboxes *s, const char *container_id, const char *if
 void sandboxes_prune(struct sandboxes *s)
 {
 	for (struct sandbox **p = &s->list; *p;)
-		if ((*p)->seen && !has_netns(*p))
+		if (has_ended(*p))
 			drop_at(s, p);
 		else
 			p = &(*p)->next;

@@ -13,7 +13,8 @@
 #include "agent/pod.h"
 
 /* A static pod's object is a mirror with a uid of its own; the kubelet goes by this hash. */
-#define POD_CONFIG_HASH "kubernetes.io/config.hash"
+#define POD_CONFIG_HASH	  "kubernetes.io/config.hash"
+#define POD_CONFIG_MIRROR "kubernetes.io/config.mirror" /* of the mirror alone */
 
 struct sandbox {
 	struct sandbox *next;

@@ -64,19 +64,17 @@ static bool is_listener(const struct listeners *l, const char *link)
 }
 
 /* The same socket as the process has under that number, through a descriptor of our own. */
-static void make_transparent(int pidfd, int number)
+static bool make_transparent(int pidfd, int number)
 {
 	_cleanup_close_ int fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
 	int on = 1;
 
-	if (fd < 0)
-		return;
 	/* Both set the socket's one flag; which of them it takes depends on its family. */
-	if (setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof(on)) < 0)
-		setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &on, sizeof(on));
+	return fd >= 0 && (!setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof(on)) ||
+			   !setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &on, sizeof(on)));
 }
 
-/* -EACCES, or 0. */
+/* How many were found, or -EACCES. */
 static int search_process(const struct listeners *l, const char *pid)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%s/fd", pid);
@@ -84,6 +82,7 @@ static int search_process(const struct listeners *l, const char *pid)
 	_cleanup_closedir_ DIR *dir = pidfd < 0 ? NULL : opendir(path);
 	struct dirent *entry;
 	char link[64];
+	int found = 0;
 
 	if (pidfd >= 0 && !dir && errno == EACCES)
 		return -EACCES;
@@ -94,9 +93,9 @@ static int search_process(const struct listeners *l, const char *pid)
 			continue;
 		link[n] = '\0';
 		if (is_listener(l, link))
-			make_transparent(pidfd, atoi(entry->d_name));
+			found += make_transparent(pidfd, atoi(entry->d_name));
 	}
-	return 0;
+	return found;
 }
 
 static bool runs_in(const char *pid, const struct stat *netns)
@@ -113,15 +112,23 @@ int delivery_open_listeners(int netns_fd, uint16_t port)
 	_cleanup_closedir_ DIR *proc = NULL;
 	struct dirent *entry;
 	struct stat netns;
-	int err = netns_call(netns_fd, read_listeners, &l);
+	int err = netns_call(netns_fd, read_listeners, &l), found = 0;
+	bool denied = false;
 
 	if (!err && fstat(netns_fd, &netns) < 0)
 		err = -errno;
 	if (!err && l.n)
 		proc = opendir("/proc");
-	while (proc && (entry = readdir(proc)))
+	while (proc && (entry = readdir(proc))) {
+		int n = 0;
+
 		if (isdigit((unsigned char)entry->d_name[0]) && runs_in(entry->d_name, &netns))
-			err = search_process(&l, entry->d_name) ?: err;
+			n = search_process(&l, entry->d_name);
+		denied |= n < 0;
+		found += n > 0 ? n : 0;
+	}
 	free(l.inodes);
+	if (!err && denied && !found)
+		err = -EACCES;
 	return err < 0 ? err : (int)l.n;
 }

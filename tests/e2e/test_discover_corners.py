@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a pod is that nobody says where it runs, when its processes and cgroups are not as simple as a kubelet leaves them."""
 
+import hashlib
 import pathlib
 import signal
 import subprocess
+import time
 import uuid
 
 import pytest
 
 from lab import cgroup, net
+from lab.apiserver import ApiServer
 from lab.command import PROBE, run, wait_until
 from support import (APP, INBOUND, OUTBOUND, PROXY, Shell, as_container, assert_redirected, cookies_in, dual_stack, known, plain_pod, start_proxy,
                      wait_state)
@@ -205,3 +208,37 @@ def test_adopted_with_its_connections(lab, mesh, where):
         assert_redirected(pod.connect(to, uid=APP), to, outbound)
     for to in into:
         assert_redirected(peer.connect(to), to, inbound)
+
+
+def test_a_static_pod_whose_mirror_is_deleted(lab):
+    """It runs on and stays captured; the kubelet makes another mirror, of another uid, and only its end is its end."""
+    pod, peer = lab.pod("proxy", mesh="istio"), plain_pod(lab, 80)
+    mirror, pod.uid = pod.uid, hashlib.md5(b"manifest").hexdigest()
+    relay(pod, "containerd-cgroupfs")
+    pod.annotations.update({f"kubernetes.io/config.{key}": pod.uid for key in ("hash", "mirror")})
+    pod.uid = mirror
+    with ApiServer(lab.work / "api") as api:
+        def put():
+            item = pod.object()
+            for key in ("weir.io/netns", "weir.io/cgroup"):
+                del item["metadata"]["annotations"][key]
+            api.put(item)
+
+        lab.agent(f"--kubeconfig={api.kubeconfig()}")
+        put()
+        start_proxy(pod)
+        wait_state(lab, pod)
+        cookie = known(lab, pod)["netns_cookie"]
+        api.delete(pod.object())
+        time.sleep(4)  # twice as long as a pod may be absent
+        assert_redirected(pod.connect(f"{peer.ip}:80", uid=APP), f"{peer.ip}:80", OUTBOUND)
+        former, pod.uid = pod.uid, str(uuid.uuid4())
+        put()
+        wait_state(lab, pod)
+        assert known(lab, pod)["netns_cookie"] == cookie
+        uid, pod.uid = pod.uid, former
+        wait_until(lambda: known(lab, pod) is None, "the former mirror to go")
+        pod.uid = uid
+        api.delete(pod.object())
+        cgroup.kill(pod.kubepods / pod.cgroup)
+        wait_until(lambda: known(lab, pod) is None, "the pod to be let go")
