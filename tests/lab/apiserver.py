@@ -447,8 +447,9 @@ class ApiServer:
                 bookmark = time.monotonic() + self.bookmark_s
                 with self.lock:
                     newer = [entry for entry in self.history if entry[0] > at and entry[1] == name]
-                    at = at if newer else max(at, self.version)
-                if not newer:
+                    forgotten = generation != self.generation  # nobody knows any more whether there was news
+                    at = at if newer or forgotten else max(at, self.version)
+                if not newer and not forgotten:
                     self.event(handler, "BOOKMARK", {"kind": kind, "apiVersion": version, "metadata": {"resourceVersion": str(at)}})
         if generation == self.generation:
             handler.end_stream()
