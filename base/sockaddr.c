@@ -31,7 +31,7 @@ int sockaddr_read(const struct sockaddr *sa, uint8_t ret_ip[16], uint16_t *ret_p
 
 int sockaddr_local(int fd, uint8_t ret_ip[16], uint16_t *ret_port)
 {
-	union any_sockaddr a;
+	union any_sockaddr a = { 0 };
 	socklen_t len = sizeof(a);
 
 	if (getsockname(fd, &a.any, &len) < 0)
@@ -41,7 +41,7 @@ int sockaddr_local(int fd, uint8_t ret_ip[16], uint16_t *ret_port)
 
 int sockaddr_peer(int fd, uint8_t ret_ip[16], uint16_t *ret_port)
 {
-	union any_sockaddr a;
+	union any_sockaddr a = { 0 };
 	socklen_t len = sizeof(a);
 
 	if (getpeername(fd, &a.any, &len) < 0)

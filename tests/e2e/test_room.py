@@ -17,9 +17,9 @@ DEPARTED = range(1000, 1000 + ROOM // 6 + 1)  # ids of workloads; each has six p
 PLACES = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 3))  # direction, via
 
 
-def row(workload, direction, via):
+def row(workload, direction, via, port=OTHER_PORT):
     """bpftool's words for a flow with three connections, all ended."""
-    key = struct.pack("=6I", workload, OTHER_PEER, 0, OTHER_PORT, direction, via)
+    key = struct.pack("=6I", workload, OTHER_PEER, 0, port, direction, via)
     value = struct.pack("=4Q", 100, 200, 3, 3).ljust(352, b"\0")
     return f"key hex {key.hex(' ')} value hex {value.hex(' ')}"
 
@@ -39,7 +39,7 @@ def empty(monkeypatch, tmp_path):
     monkeypatch.setenv("LATER", str(tmp_path / "later"))
     monkeypatch.setenv("LD_PRELOAD", str(BUILD / "tests" / "later.so"))
     with Lab("room") as node:
-        node.agent("--metrics.max-flows=1", "--map-size=weir_verdicts=16")
+        node.agent("--metrics.max-flows=1", "--map-size=weir_verdicts=16", "--map-size=weir_flow_ports=16")
         monkeypatch.delenv("LD_PRELOAD")
         node.later = tmp_path / "later"
         yield node
@@ -82,3 +82,19 @@ def test_verdicts_need_room_as_well(empty):
     empty.later.touch()
     pod_of(empty, "new", mesh="istio")
     wait_until(lambda: not entries(empty, "weir_verdicts"), "verdicts of departed workloads to be freed")
+
+
+def test_ports_need_room_as_well(empty):
+    """They go with the flows that bear them."""
+    batch, pinned = empty.work / "rows", f"map update pinned {empty.bpf_dir}"
+    rows = []
+    for workload in DEPARTED[:8]:
+        rows.append(f"{pinned}/weir_flows {row(workload, 0, 0, port=7777)}\n")
+        for key in (struct.pack("=I2H", workload, 0, port) for port in (0, 7777)):  # how many, and which
+            rows.append(f"{pinned}/weir_flow_ports key hex {key.hex(' ')} value hex {struct.pack('=Q', 1).hex(' ')}\n")
+    batch.write_text("".join(rows))
+    run(BPFTOOL, "batch", "file", batch)
+    assert len(entries(empty, "weir_flow_ports")) == 16
+    empty.later.touch()
+    pod_of(empty, "new")
+    wait_until(lambda: not entries(empty, "weir_flow_ports"), "ports of departed workloads to be freed")
