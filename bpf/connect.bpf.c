@@ -139,7 +139,9 @@ static __always_inline void start_over(struct bpf_sock_addr *ctx, int family, st
 		sockaddr_bind(ctx, family, &any);
 		a->src = any;
 	}
-	__builtin_memset(a->conn, 0, sizeof(*a->conn));
+	account_begin_life(a->conn);
+	__builtin_memset(&a->conn->since_ns, 0,
+			 sizeof(*a->conn) - __builtin_offsetof(struct weir_conn, since_ns));
 	a->conn->flags = WEIR_CONN_ACTIVE | bound;
 	a->conn->dialled.addr = a->dst;
 	a->conn->dialled.port = a->port;

@@ -30,13 +30,20 @@ enum weir_conn_flag {
 					the other one, what this one receives the workload sends */
 };
 
-/* In weir_conn.sent, received and retransmitted: no more will be folded. */
-#define WEIR_CONN_DONE (1ULL << 63)
+/*
+ * A mark: how much of a connection has been folded, and of which of the connections that its socket
+ * has had. One that is disconnected and dials again begins a new life: whoever is still about to
+ * fold the former one finds another mark than he began with.
+ */
+#define WEIR_MARK_DONE	   (1ULL << 63) /* no more will be folded */
+#define WEIR_MARK_LIFE_ONE (1ULL << 55)
+#define WEIR_MARK_LIFE	   (0xffULL << 55)
+#define WEIR_MARK_NUMBER   (WEIR_MARK_LIFE_ONE - 1)
 
 struct weir_conn {
-	__u64 sent; /* bytes already folded | WEIR_CONN_DONE */
+	__u64 sent; /* mark, bytes */
 	__u64 received;
-	__u64 retransmitted; /* segments, likewise */
+	__u64 retransmitted; /* mark, segments */
 	__u64 since_ns; /* CLOCK_MONOTONIC: of the first SYN, then of the handshake's end */
 	struct weir_flow_key flow;
 	struct weir_endpoint dialled;

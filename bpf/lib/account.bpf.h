@@ -207,14 +207,31 @@ static __always_inline struct payload account_read(struct tcp_sock *tp, __u32 fl
 	return p;
 }
 
-/* Moves a folded mark forward and returns by how much; 0 when another fold was first. */
-static __always_inline __u64 account_advance(__u64 *mark, __u64 now, __u64 done)
+/* Which of its socket's connections this is: to be asked before anything else of it is read. */
+static __always_inline __u64 account_life(const struct weir_conn *conn)
 {
+	return *(volatile __u64 *)&conn->sent & WEIR_MARK_LIFE;
+}
+
+/* The next one begins: nothing that is folded from now on is the former one's. */
+static __always_inline void account_begin_life(struct weir_conn *conn)
+{
+	__u64 life = (account_life(conn) + WEIR_MARK_LIFE_ONE) & WEIR_MARK_LIFE;
+
+	*(volatile __u64 *)&conn->sent = life;
+	*(volatile __u64 *)&conn->received = life;
+	*(volatile __u64 *)&conn->retransmitted = life;
+}
+
+/* Moves a mark forward and returns by how much; 0 when another fold was first, or a new life is. */
+static __always_inline __u64 account_advance(__u64 *mark, __u64 life, __u64 now, __u64 done)
+{
+	now |= life;
 	for (int i = 0; i < 4; i++) {
 		__u64 was = *(volatile __u64 *)mark;
 		__u64 next = now > was ? now : was;
 
-		if (was & WEIR_CONN_DONE)
+		if ((was & ~WEIR_MARK_NUMBER) != life)
 			return 0;
 		if (next == was && !done)
 			return 0; /* nothing new: the cache line stays as it is */
@@ -224,9 +241,10 @@ static __always_inline __u64 account_advance(__u64 *mark, __u64 now, __u64 done)
 	return 0;
 }
 
-static __always_inline __u64 account_add(__u64 *total, __u64 *mark, __u64 now, __u64 done)
+static __always_inline __u64 account_add(__u64 *total, __u64 *mark, __u64 life, __u64 now,
+					 __u64 done)
 {
-	__u64 delta = account_advance(mark, now, done);
+	__u64 delta = account_advance(mark, life, now, done);
 
 	if (delta)
 		__sync_fetch_and_add(total, delta);
@@ -269,18 +287,18 @@ static __always_inline void account_round_trip(struct weir_flow *flow, struct we
 }
 
 /* 1 when all that was read is in the flow now, by this fold or another one. */
-static __always_inline int account_fold(struct weir_conn *conn, struct tcp_sock *tp,
+static __always_inline int account_fold(struct weir_conn *conn, __u64 life, struct tcp_sock *tp,
 					struct weir_flow *flow, __u32 oldstate, int last)
 {
 	struct payload now = account_read(tp, conn->flags, oldstate);
-	__u64 done = last ? WEIR_CONN_DONE : 0, moved, retransmitted = tp->total_retrans;
+	__u64 done = last ? WEIR_MARK_DONE : 0, moved, retransmitted = tp->total_retrans;
 
-	moved = account_add(&flow->sent, &conn->sent, now.sent, done);
-	moved += account_add(&flow->received, &conn->received, now.received, done);
-	account_add(&flow->retransmitted, &conn->retransmitted, retransmitted, done);
+	moved = account_add(&flow->sent, &conn->sent, life, now.sent, done);
+	moved += account_add(&flow->received, &conn->received, life, now.received, done);
+	account_add(&flow->retransmitted, &conn->retransmitted, life, retransmitted, done);
 	account_round_trip(flow, conn, tp, moved != 0);
-	return conn->sent == now.sent && conn->received == now.received &&
-	       conn->retransmitted == retransmitted;
+	return conn->sent == (now.sent | life) && conn->received == (now.received | life) &&
+	       conn->retransmitted == (retransmitted | life);
 }
 
 /*
@@ -324,19 +342,22 @@ static __always_inline void account_visit(struct weir_conn *conn, struct tcp_soc
 					  __u64 time_us)
 {
 	struct standing s = account_standing(tp);
+	__u64 life = account_life(conn);
 	struct weir_flow_key key;
 	struct weir_flow *flow;
 	int busy;
 
-	if (account_is_settled(conn, &s))
+	if (account_is_settled(conn, &s) || !(*(volatile __u32 *)&conn->flags & WEIR_CONN_OPENED))
 		return;
 	key = conn->flow; /* in an iterator's buffer, which helpers take for a key only since 6.2 */
+	if (account_life(conn) != life)
+		return; /* half of it may be the next one's */
 	flow = account_flow(&key);
 	if (!flow)
 		return;
 	busy = account_busy(&tp->inet_conn.icsk_inet.sk);
 	s = account_standing(tp);
-	if (!account_fold(conn, tp, flow, 0, 0) || busy || !s.acknowledged ||
+	if (!account_fold(conn, life, tp, flow, 0, 0) || busy || !s.acknowledged ||
 	    s.stamp_us + ACCOUNT_REST_US >= time_us)
 		return;
 	conn->settled_position = s.position;
@@ -372,7 +393,7 @@ static __always_inline void account_closed(struct weir_conn *conn, struct tcp_so
 		conn->flags = flags & ~ends;
 	if (!flow)
 		return;
-	account_fold(conn, tp, flow, oldstate, 1);
+	account_fold(conn, account_life(conn), tp, flow, oldstate, 1);
 	if (flags & WEIR_CONN_TLS_ASKED)
 		__sync_fetch_and_add(&flow->tls[WEIR_TLS_UNKNOWN], 1);
 	__sync_fetch_and_add(&flow->closed, 1);

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """TCP's states that a connection can begin, end and be ended in: what each of its ends moved until then is what counts, once."""
 
+import threading
+
 import pytest
 
 from books import failures, flow, histogram, metrics, pod_of, settled, wanted
@@ -139,6 +141,51 @@ def test_disconnected_and_used_again(node):
         assert settled(node, pair.client, "inbound", 1) == wanted(5, 20)
         assert settled(node, pair.server, "outbound", 1) == wanted(20, 5)
         assert failures(node, pair.client) == {"aborted": 1, "refused": 1}
+
+
+CHURN = """
+import ctypes
+def churn(seconds, *targets):  # one socket, one connection after the other; {target: [connections, bytes]}
+    libc, s, books = ctypes.CDLL(None), socket(), [[0, 0] for _ in targets]
+    s.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    end, number = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        book, to = books[number % len(targets)], targets[number % len(targets)]
+        s.connect(to)
+        for size in (1, 7, 3000)[:number % 4]:
+            s.sendall(b'x' * size)
+            book[1] += size
+        book[0] += 1
+        number += 1
+        libc.connect(s.fileno(), bytes(16), 16)
+    s.close()
+    return books
+"""
+
+
+def test_used_again_while_it_is_folded(node):
+    """One socket goes from one workload to the other and back, thousands of times a second, and each of its connections is that of its own peer."""
+    other = pod_of(node, "folded-other")
+    other.serve("[::]:8080", mode="sink", options=["--no-greet"])
+    with Streams(node, "folded") as pair:
+        pair.server.serve("[::]:8080", mode="sink", options=["--no-greet"])
+        pair.near(CHURN)
+        done = threading.Event()
+
+        def fold():
+            while not done.is_set():
+                (node.bpf_dir / "iter_fold").read_bytes()
+
+        folding = threading.Thread(target=fold)
+        folding.start()
+        try:
+            books = pair.near(f"churn(2, {pair.address}, ('{other.ip}', 8080))")
+        finally:
+            done.set()
+            folding.join()
+        assert books[0][0] > 100
+        for (connections, sent), peer in zip(books, (pair.server, other)):
+            assert settled(node, pair.client, "outbound", connections, peer_workload=peer.name) == wanted(sent, 0, connections)
 
 
 # -- how it begins ---------------------------------------------------------------------------------------------------------
