@@ -86,7 +86,7 @@ int weir_list(struct bpf_iter__bpf_sk_storage_map *ctx)
 	row = next_row(sk);
 	if (!row)
 		return 0;
-	bytes = account_read(tp, conn->flags, 0);
+	bytes = account_read(tp, conn->flags, account_origin_of(conn, tp), 0);
 	row->age_ns = bpf_ktime_get_ns() - conn->since_ns;
 	row->sent = bytes.sent;
 	row->received = bytes.received;

@@ -160,6 +160,7 @@ static __noinline int on_connected(struct bpf_sock_ops *ctx)
 	took = handshake_ended(conn, tp);
 	if (tp->bytes_acked)
 		conn->flags |= WEIR_CONN_SYN_ACKED;
+	account_place(conn, account_origin(tp, conn->flags));
 	if (conn->flags & WEIR_CONN_COUNTED)
 		account_opened(conn, took);
 	if (!(conn->flags & WEIR_CONN_REDIRECTED))
@@ -291,6 +292,7 @@ static __noinline int on_accepted(struct bpf_sock_ops *ctx)
 		return 1;
 	choose_accepted_flow(&conn->flow, pod, leg, within, &local, &remote);
 	conn->flags |= WEIR_CONN_COUNTED | (syn.if_virtual ? WEIR_CONN_MACHINE : 0);
+	account_place(conn, ctx->snd_nxt); /* nothing was sent yet */
 	account_opened(conn, 0);
 	return 1;
 }

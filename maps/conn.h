@@ -28,6 +28,7 @@ enum weir_conn_flag {
 	WEIR_CONN_TLS_ASKED = 1 << 11, /* its first payload has not been seen yet */
 	WEIR_CONN_MACHINE = 1 << 12, /* a virtual machine in the pod dialled: the workload's end is
 					the other one, what this one receives the workload sends */
+	WEIR_CONN_PLACED = 1 << 13, /* origin is known */
 };
 
 /*
@@ -55,7 +56,8 @@ struct weir_conn {
 	__u32 settled_position; /* where it stood when all of it was folded, as account_standing()
 				   has it */
 	__u64 settled_us; /* 0: it has moved since the last fold, or was not folded yet */
-	__u32 room[2]; /* socket storage cannot grow while its sockets live */
+	__u32 origin; /* with PLACED: sequence number of its first payload byte */
+	__u32 room; /* socket storage cannot grow while its sockets live */
 };
 
 _Static_assert(sizeof(struct weir_conn) == 112, "ABI");

@@ -171,18 +171,39 @@ static __always_inline int account_busy(struct sock *sk)
 	return 1; /* cannot tell */
 }
 
+/* Where its payload begins, of a socket that nobody is at work on meanwhile. */
+static __always_inline __u32 account_origin(const struct tcp_sock *tp, __u32 flags)
+{
+	return tp->snd_una - (__u32)tp->bytes_acked + !!(flags & WEIR_CONN_SYN_ACKED);
+}
+
+static __always_inline void account_place(struct weir_conn *conn, __u32 origin)
+{
+	conn->origin = origin;
+	conn->flags |= WEIR_CONN_PLACED;
+}
+
+static __always_inline __u32 account_origin_of(const struct weir_conn *conn,
+					       const struct tcp_sock *tp)
+{
+	return conn->flags & WEIR_CONN_PLACED ? conn->origin : account_origin(tp, conn->flags);
+}
+
 /*
+ * What was sent is where snd_nxt stands, which is one load; bytes_acked, loaded before, tells how
+ * often it has come round. (bytes_acked and snd_una do not move in one step: who reads both in
+ * between and adds what lies from snd_una to snd_nxt counts what was just acknowledged twice.)
  * bytes_acked counts the own FIN and, unless the socket was repaired into being, the own SYN of an
  * active open; bytes_received the peer's FIN (tcp_snd_una_update(), tcp_rcv_nxt_update(); same in
  * 5.10 .. 7.2). The order of the loads matters when another processor moves the counters
  * meanwhile: what is read can then only be less than the truth, and the next fold brings the rest.
  * flags are those of the socket's struct weir_conn; oldstate is 0 unless the state is changing.
  */
-static __always_inline struct payload account_read(struct tcp_sock *tp, __u32 flags, __u32 oldstate)
+static __always_inline struct payload account_read(struct tcp_sock *tp, __u32 flags, __u32 origin,
+						   __u32 oldstate)
 {
 	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
 	__u64 acked = *(volatile __u64 *)&tp->bytes_acked;
-	__u32 una = *(volatile __u32 *)&tp->snd_una;
 	__u32 nxt = *(volatile __u32 *)&tp->snd_nxt;
 	__u32 state = oldstate ? oldstate : sk->__sk_common.skc_state;
 	__u32 write_seq = *(volatile __u32 *)&tp->write_seq;
@@ -191,11 +212,12 @@ static __always_inline struct payload account_read(struct tcp_sock *tp, __u32 fl
 	int done = (*(volatile unsigned long *)&sk->__sk_common.skc_flags >> SOCK_DONE_BIT) & 1;
 	int fin_queued = state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_FIN_WAIT2 ||
 			 state == BPF_TCP_CLOSING || state == BPF_TCP_LAST_ACK;
-	__u64 sent = acked + (__u32)(nxt - una);
 	struct payload p;
+	__u64 sent;
 
-	if ((flags & WEIR_CONN_SYN_ACKED) && sent)
-		sent--;
+	if ((flags & WEIR_CONN_SYN_ACKED) && acked)
+		acked--;
+	sent = acked + (__u32)(nxt - origin - (__u32)acked);
 	if (fin_queued && nxt == write_seq && sent)
 		sent--;
 	/* A FIN is counted before it is marked: in between one byte is held back, until the next
@@ -290,7 +312,7 @@ static __always_inline void account_round_trip(struct weir_flow *flow, struct we
 static __always_inline int account_fold(struct weir_conn *conn, __u64 life, struct tcp_sock *tp,
 					struct weir_flow *flow, __u32 oldstate, int last)
 {
-	struct payload now = account_read(tp, conn->flags, oldstate);
+	struct payload now = account_read(tp, conn->flags, account_origin_of(conn, tp), oldstate);
 	__u64 done = last ? WEIR_MARK_DONE : 0, moved, retransmitted = tp->total_retrans;
 
 	moved = account_add(&flow->sent, &conn->sent, life, now.sent, done);

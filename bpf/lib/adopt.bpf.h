@@ -37,7 +37,8 @@ static __always_inline void adopt_remote(struct sock_common *skc, struct weir_en
 static __always_inline int adopt_is_active(struct tcp_sock *tp, const struct weir_endpoint *local,
 					   const struct weir_endpoint *remote)
 {
-	struct payload p = account_read(tp, 0, tp->inet_conn.icsk_inet.sk.__sk_common.skc_state);
+	struct payload p = account_read(tp, 0, account_origin(tp, 0),
+					tp->inet_conn.icsk_inet.sk.__sk_common.skc_state);
 	__u64 once = tp->bytes_sent - tp->bytes_retrans;
 
 	if (p.sent == once + 1)
@@ -169,7 +170,7 @@ static __always_inline void adopt_connection(struct sock_common *skc, struct tcp
 		stats_count(WEIR_COUNTER_UNTRACKED_SOCKETS);
 		return;
 	}
-	now = account_read(tp, flags, skc->skc_state);
+	now = account_read(tp, flags, account_origin(tp, flags), skc->skc_state);
 	conn->sent = now.sent;
 	conn->received = now.received;
 	conn->retransmitted = tp->total_retrans;
@@ -177,6 +178,7 @@ static __always_inline void adopt_connection(struct sock_common *skc, struct tcp
 	conn->flow = key;
 	conn->dialled = flags & WEIR_CONN_ACTIVE ? remote : local;
 	conn->flags = flags;
+	account_place(conn, account_origin(tp, flags));
 	account_opened(conn, 0);
 	flow = account_flow(&conn->flow);
 	if (flow)
