@@ -88,7 +88,7 @@ int weir_list(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	bytes = account_read(tp, conn->flags, account_origin_of(conn, tp), 0);
 	row->age_ns = bpf_ktime_get_ns() - conn->since_ns;
-	row->sent = bytes.sent;
+	row->sent = row->state == BPF_TCP_SYN_SENT ? 0 : bytes.sent; /* else its SYN */
 	row->received = bytes.received;
 	row->retransmitted = tp->total_retrans;
 	row->srtt_us = tp->srtt_us >> 3; /* the kernel keeps eight times the value */

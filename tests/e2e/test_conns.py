@@ -104,7 +104,8 @@ def test_states_and_attempts(node):
         far("c = l.accept()[0]")
         wait_until(lambda: only(conns(node, "--pod=stateful", "--port=8080"))["state"] == "fin_wait2", "the FIN to be acknowledged")
         assert only(conns(node, "--pod=stateful-server"))["state"] == "close_wait"
-        assert only(conns(node, "--pod=stateful", "--state=SYN-SENT"))["dialled"] == f"{server.ip}:81"
+        attempt = only(conns(node, "--pod=stateful", "--state=SYN-SENT"))
+        assert (attempt["dialled"], attempt["sent_bytes"], attempt["received_bytes"]) == (f"{server.ip}:81", 0, 0)
         assert len(conns(node, "--pod=stateful", "--state=fin-wait-2")) == 1
         assert not conns(node, "--pod=stateful", "--state=established")
         near("t.close()")
