@@ -38,11 +38,12 @@ _Static_assert(sizeof(struct weir_endpoint) == 20, "ABI");
 
 /*
  * One of the four words of an address, in network order, as the kernel keeps it. Compilers forget
- * the alignment of what lies behind a pointer, and load such a word byte by byte.
+ * the alignment of what lies behind a pointer, and load such a word byte by byte. (The pointer has
+ * a variable of its own because clang 14 dies of the member itself when it sanitizes.)
  */
 WEIR_INLINE __u32 weir_addr_word(const struct weir_addr *addr, int word)
 {
-	const __u8 *ip = (const __u8 *)__builtin_assume_aligned(addr->ip, 4);
+	const __u8 *bytes = addr->ip, *ip = (const __u8 *)__builtin_assume_aligned(bytes, 4);
 	__u32 value;
 
 	__builtin_memcpy(&value, ip + word * 4, sizeof(value));
@@ -52,7 +53,7 @@ WEIR_INLINE __u32 weir_addr_word(const struct weir_addr *addr, int word)
 WEIR_INLINE void weir_addr_from_words(struct weir_addr *addr, __u32 w0, __u32 w1, __u32 w2,
 				      __u32 w3)
 {
-	__u8 *ip = (__u8 *)__builtin_assume_aligned(addr->ip, 4);
+	__u8 *bytes = addr->ip, *ip = (__u8 *)__builtin_assume_aligned(bytes, 4);
 
 	__builtin_memcpy(ip, &w0, sizeof(w0));
 	__builtin_memcpy(ip + 4, &w1, sizeof(w1));
