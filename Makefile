@@ -106,7 +106,7 @@ $(B)/tests/probe: tests/e2e/probe.c $(wildcard tests/e2e/probe/*.h) | $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -o $@ $<
 
-$(B)/tests/later.so: tests/e2e/later.c | $(SETUP)
+$(B)/tests/%.so: tests/e2e/%.c | $(SETUP)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -shared -fPIC -o $@ $<
 
@@ -170,7 +170,7 @@ $(B)/fuzz/libreaders.a: $(patsubst %.c,$(B)/fuzz/%.o,$(READERS) tests/fuzz/invar
 $(B)/fuzz/%: $(B)/fuzz/tests/fuzz/fuzz_%.o $(B)/fuzz/libreaders.a
 	$(CLANG) $(FUZZ_SAN) -fsanitize=fuzzer -o $@ $^ -ljansson -lyaml
 
-tests: all $(B)/tests/probe $(B)/tests/ring $(B)/tests/later.so $(B)/tests/policy-dump $(B)/metrics-doc $(UNIT_BINS) $(BPF_TESTS)
+tests: all $(B)/tests/probe $(B)/tests/ring $(B)/tests/later.so $(B)/tests/deaf.so $(B)/tests/policy-dump $(B)/metrics-doc $(UNIT_BINS) $(BPF_TESTS)
 
 check: tests $(FUZZ)
 	-@scripts/fetch-envoy > /dev/null

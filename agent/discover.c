@@ -24,6 +24,7 @@
 #define CONTAINER_DEPTH 4 /* containers may make cgroups of their own */
 #define PROCS_MAX	(1 << 20)
 #define STAT_MAX	4096
+#define DIR_EVENTS	(IN_CREATE | IN_DELETE | IN_ONLYDIR)
 
 struct found {
 	char uid[POD_UID_MAX]; /* first: what the tree compares */
@@ -65,20 +66,26 @@ int discovery_open(struct discovery **ret, const char *root, struct loop *loop,
 		   void (*changed)(void *ctx), void *ctx)
 {
 	struct discovery *d = xcalloc(1, sizeof(*d));
-	int err;
+	int err = 0;
 
 	*d = (struct discovery){ .root = xstrdup(root),
 				 .inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK),
 				 .loop = loop,
 				 .changed = changed,
 				 .ctx = ctx };
-	err = d->inotify_fd < 0 ? -errno : loop_add(loop, d->inotify_fd, EPOLLIN, on_event, d);
+	if (d->inotify_fd >= 0)
+		err = loop_add(loop, d->inotify_fd, EPOLLIN, on_event, d);
 	if (err) {
 		discovery_close(d);
 		return err;
 	}
 	*ret = d;
 	return 0;
+}
+
+bool discovery_is_told(const struct discovery *d)
+{
+	return inotify_add_watch(d->inotify_fd, d->root, DIR_EVENTS) >= 0;
 }
 
 void discovery_close(struct discovery *d)
@@ -127,7 +134,7 @@ static void scan(struct discovery *d, const char *relative, int depth)
 	_cleanup_closedir_ DIR *dir = opendir(path);
 	char uid[POD_UID_MAX];
 
-	inotify_add_watch(d->inotify_fd, path, IN_CREATE | IN_DELETE | IN_ONLYDIR);
+	inotify_add_watch(d->inotify_fd, path, DIR_EVENTS);
 	for (struct dirent *e; dir && (e = readdir(dir));) {
 		_cleanup_free_ char *below = NULL, *events = NULL;
 

@@ -15,10 +15,12 @@
 
 struct discovery;
 
-/* Watches the cgroups below root; changed(ctx) is called from the loop. */
+/* Watches the cgroups below root; changed(ctx) is called from the loop, if inotify has room. */
 int discovery_open(struct discovery **ret, const char *root, struct loop *loop,
 		   void (*changed)(void *ctx), void *ctx);
 void discovery_close(struct discovery *d);
+/* Has inotify room for us? Its instances and watches are limited for each user. */
+bool discovery_is_told(const struct discovery *d);
 
 /* Looks at the tree again; the cgroups found before are valid until then. */
 void discovery_scan(struct discovery *d);

@@ -23,7 +23,7 @@
  * them, and where nobody scrapes this does. It is also what puts a message right that was lost.
  */
 #define RECONCILE_MS	   300000
-#define RECONCILE_BLIND_MS 10000 /* without CAP_NET_BROADCAST addresses and ends are not told */
+#define RECONCILE_BLIND_MS 10000 /* where the kernel does not tell what changes */
 
 /* The cgroup to attach to; never the root of the tree unasked. */
 static int choose_cgroup(struct agent *agent, char **ret_error)
@@ -334,12 +334,32 @@ static int start_kube(struct agent *agent, char **ret_error)
 			       o->run_dir);
 }
 
-static int open_places(struct agent *agent)
+/* Who is not told looks now and then. */
+static void be_blind(struct agent *agent, const char *text)
 {
+	agent->pace.idle_ms = RECONCILE_BLIND_MS;
+	log_warn(text, NULL);
+}
+
+static int open_places(struct agent *agent, char **ret_error)
+{
+	const char *pods_dir = agent->options.pods_dir;
+	int err;
+
 	agent->places =
 		(struct places){ .sandboxes = &agent->sandboxes, .node = agent->options.node_name };
-	return discovery_open(&agent->places.discovery, agent->cgroup_root, agent->loop,
-			      on_source_changed, agent);
+	err = discovery_open(&agent->places.discovery, agent->cgroup_root, agent->loop,
+			     on_source_changed, agent);
+	if (!err && pods_dir)
+		err = source_open(&agent->source, pods_dir, agent->loop, on_source_changed, agent,
+				  ret_error);
+	if (!err &&
+	    (!discovery_is_told(agent->places.discovery) || (pods_dir && !agent->source.told)))
+		be_blind(agent,
+			 "what changes in cgroups and pod files is not told "
+			 "(fs.inotify.max_user_instances, max_user_watches); they are looked at "
+			 "now and then");
+	return err;
 }
 
 static int open_loader(struct agent *agent, char **ret_error)
@@ -391,21 +411,18 @@ static int start(struct agent *agent, char **ret_error)
 	agent->reconciler = reconciler_new(agent->loader, agent->names, &agent->source,
 					   &agent->places, &policy, &traits);
 	err = reconciler_watch(agent->reconciler, agent->loop, on_source_changed, agent);
-	agent->pace.idle_ms = err ? RECONCILE_BLIND_MS : RECONCILE_MS;
+	agent->pace.idle_ms = RECONCILE_MS;
 	if (err)
-		log_warn(
+		be_blind(
+			agent,
 			"what happens in pods' network namespaces is not told (CAP_NET_BROADCAST); "
-			"they are looked at now and then",
-			"error", strerror(-err), NULL);
+			"they are looked at now and then");
 	agent->reconcile_timer = loop_timer(agent->loop, on_reconcile, agent);
 	if (agent->reconcile_timer < 0)
 		return agent->reconcile_timer;
 	err = machines_open(&agent->machines, agent->loop, agent->reconciler);
 	if (!err)
-		err = open_places(agent);
-	if (!err && agent->options.pods_dir)
-		err = source_open(&agent->source, agent->options.pods_dir, agent->loop,
-				  on_source_changed, agent, ret_error);
+		err = open_places(agent, ret_error);
 	if (!err)
 		err = start_kube(agent, ret_error);
 	if (!err)

@@ -33,18 +33,18 @@ static void on_inotify(void *ctx, uint32_t events)
 int source_open(struct source *s, const char *dir, struct loop *loop, void (*changed)(void *ctx),
 		void *ctx, char **ret_error)
 {
-	int err = 0;
+	_cleanup_closedir_ DIR *there = opendir(dir);
+	int err = there ? 0 : -errno;
 
 	*s = (struct source){ .dir = xstrdup(dir), .changed = changed, .ctx = ctx };
 	s->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (s->inotify_fd < 0 || inotify_add_watch(s->inotify_fd, dir, DIR_EVENTS) < 0)
-		err = -errno;
-	if (!err)
+	if (!err && s->inotify_fd >= 0)
 		err = loop_add(loop, s->inotify_fd, EPOLLIN, on_inotify, s);
 	if (err) {
 		*ret_error = xasprintf("cannot watch --pods-dir=%s: %s", dir, strerror(-err));
 		source_close(s);
 	}
+	s->told = !err && inotify_add_watch(s->inotify_fd, dir, DIR_EVENTS) >= 0;
 	return err;
 }
 

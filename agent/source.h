@@ -24,13 +24,17 @@ struct source_file {
 
 struct source {
 	char *dir; /* NULL: there is no such source */
-	int inotify_fd;
+	int inotify_fd; /* < 0: none was left */
+	bool told; /* of changes in dir */
 	struct source_file *files;
 	void (*changed)(void *ctx);
 	void *ctx;
 };
 
-/* Watches dir; changed(ctx) is called from the loop. *ret_error is the caller's. */
+/*
+ * Watches dir; changed(ctx) is called from the loop, if inotify has room for that (told).
+ * *ret_error is the caller's.
+ */
 int source_open(struct source *s, const char *dir, struct loop *loop, void (*changed)(void *ctx),
 		void *ctx, char **ret_error);
 void source_close(struct source *s);

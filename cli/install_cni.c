@@ -168,7 +168,7 @@ static int watch_signals(void)
  * that it was started with even when the node has another in its place: `stale` says so.
  */
 struct watched {
-	int inotify_fd;
+	int inotify_fd; /* < 0: none was left */
 	int moved; /* the watch of a directory that has got another name, else -1 */
 	bool stale;
 };
@@ -266,8 +266,13 @@ static int watch(const struct input *in)
 	_cleanup_free_ char *last = NULL;
 	struct watched w = { .inotify_fd = inotify_fd, .moved = -1 };
 
-	if (inotify_fd < 0 || signal_fd < 0)
+	if (signal_fd < 0)
 		return options_fail(&in->options, "cannot watch: %s", strerror(errno));
+	if (inotify_fd < 0)
+		log_warn("what changes in the directories is not told "
+			 "(fs.inotify.max_user_instances); "
+			 "they are looked at now and then",
+			 NULL);
 	do {
 		watch_dirs(&w, &in->install);
 		if (w.stale)

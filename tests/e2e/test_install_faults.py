@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lab.command import run, wait_until
+from lab.command import BUILD, run, wait_until
 from test_install_cni import AWS, CALICO, FLANNEL, SINGLE, Host, host, rename_into_place, without_ours  # noqa: F401  (a fixture)
 
 NAME = "10-calico.conflist"
@@ -178,3 +178,12 @@ def test_a_container_ends_when_its_directory_was_replaced(tmp_path, how):
     finally:
         process.kill()
         process.wait()
+
+
+def test_no_inotify_instance_is_left(host, monkeypatch):
+    """Other programs of the node have taken all that a user may have."""
+    monkeypatch.setenv("LD_PRELOAD", str(BUILD / "tests" / "deaf.so"))
+    host.put(NAME, CALICO)
+    with host.watching():
+        host.wait_chained(NAME)
+    assert "fs.inotify.max_user_instances" in host.log.read_text()

@@ -10,9 +10,9 @@ import pytest
 
 from lab import cgroup, net
 from lab.apiserver import ApiServer
-from lab.command import run, wait_until
+from lab.command import BUILD, run, wait_until
 from support import APP, INBOUND, OUTBOUND, Shell, assert_redirected, cookies_in, known, plain_pod, start_proxy, wait_state
-from test_discover import pause
+from test_discover import pause, told_with_address
 
 QUEUED = int(pathlib.Path("/proc/sys/fs/inotify/max_queued_events").read_text())
 
@@ -93,3 +93,12 @@ def test_all_queues_at_once(lab, api):
         start_proxy(pod)
         assert_redirected(pod.connect(f"{peer.ip}:80", uid=APP), f"{peer.ip}:80", OUTBOUND)
         assert_redirected(peer.connect(f"{pod.ip}:8080"), f"{pod.ip}:8080", INBOUND)
+
+
+def test_no_inotify_instance_is_left(lab):
+    """Other programs of the node have taken all that a user may have: what nobody tells of is found, later."""
+    agent = lab.agent(under=("env", f"LD_PRELOAD={BUILD / 'tests' / 'deaf.so'}"))
+    assert "fs.inotify.max_user_instances" in agent.stderr()
+    pod = lab.pod("web", mesh="istio")
+    pause(pod)
+    wait_state(lab, told_with_address(pod), timeout=25)
