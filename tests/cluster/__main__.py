@@ -22,6 +22,7 @@ def options():
     parser.add_argument("--driver", choices=("cgroupfs", "systemd"), default="cgroupfs", help="how kubelet and runc make cgroups")
     parser.add_argument("--kernel", default="6.1", help="a series of tests/kernels.txt")
     parser.add_argument("--pair", action="store_true", help="the other driver has its turn as well: only steps for this one, with its name on each line")
+    parser.add_argument("--rest", action="store_true", help="steps that the other driver of a pair has not, and those that are named")
     parser.add_argument("--keep", action="store_true", help="leave the cluster up afterwards; names of steps in FOLDER/again are run again")
     parser.add_argument("steps", nargs="*", help="only these; the first ones, which the others need, run always")
     return parser.parse_args()
@@ -30,7 +31,11 @@ def options():
 def choose(wanted):
     """What was named; else all, or of a pair what is to be done with this driver. What the others need, always."""
     def is_wanted(step):
-        return step.name in wanted.steps if wanted.steps else not wanted.pair or wanted.driver in step.drivers
+        if wanted.rest and step.drivers == (wanted.driver,):
+            return True
+        if wanted.rest or wanted.steps:
+            return step.name in wanted.steps
+        return not wanted.pair or wanted.driver in step.drivers
 
     return [step for step in steps.ALL if step.needed or is_wanted(step)]
 
