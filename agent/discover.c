@@ -278,13 +278,6 @@ static int open_netns_of(int pid, const char *cgroup, struct candidate *ret)
 	return 0;
 }
 
-/* lo has some by itself, and so has every link that is up. */
-static bool is_given(const struct weir_addr *addr)
-{
-	return !weir_addr_is_loopback(addr) &&
-	       !(addr->ip[0] == 0xfe && (addr->ip[1] & 0xc0) == 0x80);
-}
-
 static enum has_addresses look_for_addresses(int netns_fd, const struct discovery_hint *hint)
 {
 	_cleanup_free_ struct weir_addr *list = NULL;
@@ -300,7 +293,7 @@ static enum has_addresses look_for_addresses(int netns_fd, const struct discover
 	for (size_t i = 0; i < n; i++) {
 		if (hint->is_anothers(hint->ctx, &list[i]))
 			return HAS_NONE;
-		if (is_given(&list[i]))
+		if (weir_addr_is_global(&list[i])) /* others lo and links have by themselves */
 			has = HAS_ANY;
 	}
 	return has;

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/yaml.h"
 
 #define MAX_FILE (1 << 20)
@@ -145,30 +146,24 @@ int kube_config_files_read(const char *list, json_t **ret, char **ret_error)
 
 /* -- have they changed? ----------------------------------------------------------------------- */
 
-/* FNV-1a. */
-static uint64_t mix(uint64_t hash, uint64_t number)
-{
-	for (size_t i = 0; i < sizeof(number); i++, number >>= 8)
-		hash = (hash ^ (number & 0xff)) * 0x100000001b3;
-	return hash;
-}
-
 static uint64_t mix_file(uint64_t hash, const char *file, bool *any)
 {
+	int64_t version[4] = { 0 };
 	struct stat st;
 
-	if (stat(file, &st) < 0)
-		return mix(hash, 0);
-	*any = true;
-	hash = mix(hash, (uint64_t)st.st_mtim.tv_sec);
-	hash = mix(hash, (uint64_t)st.st_mtim.tv_nsec);
-	hash = mix(hash, (uint64_t)st.st_size);
-	return mix(hash, st.st_ino);
+	if (stat(file, &st) == 0) {
+		*any = true;
+		version[0] = st.st_mtim.tv_sec;
+		version[1] = st.st_mtim.tv_nsec;
+		version[2] = st.st_size;
+		version[3] = (int64_t)st.st_ino;
+	}
+	return hash_bytes(hash, version, sizeof(version));
 }
 
 uint64_t kube_config_files_stamp(const char *list)
 {
-	uint64_t hash = 0xcbf29ce484222325;
+	uint64_t hash = HASH_BEGIN;
 	bool any = false;
 
 	if (is_one(list))

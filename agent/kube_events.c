@@ -10,6 +10,7 @@
 #include "base/brief.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "base/log.h"
 
 #define BURST	     25 /* Events at once, */
@@ -63,22 +64,14 @@ struct kube_events {
 	bool said_refused, said_full;
 };
 
-static uint64_t hash(uint64_t h, const char *text)
-{
-	do {
-		h = (h ^ (unsigned char)*text) * 0x100000001b3; /* FNV-1a, with the NUL between */
-	} while (*text++);
-	return h;
-}
-
 static uint64_t id_of(const struct kube_fact *fact)
 {
 	const char *const parts[] = { fact->namespace, fact->name, fact->uid, fact->reason,
 				      fact->note };
-	uint64_t h = 0xcbf29ce484222325;
+	uint64_t h = HASH_BEGIN;
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-		h = hash(h, parts[i]);
+		h = hash_bytes(h, parts[i], strlen(parts[i]) + 1);
 	return h;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/hash.h"
 
 struct place {
 	char *key;
@@ -126,11 +127,7 @@ size_t kube_store_count(const struct kube_store *s)
 
 static uint64_t hash(const char *text)
 {
-	uint64_t h = 0xcbf29ce484222325;
-
-	for (; *text; text++)
-		h = (h ^ (unsigned char)*text) * 0x100000001b3; /* FNV-1a */
-	return h;
+	return hash_bytes(HASH_BEGIN, text, strlen(text));
 }
 
 /* Of kinds whose uid is not kept there is but one of a name: 0. */

@@ -7,6 +7,7 @@
 #include "agent/policy_compiler.h"
 
 #include "base/buf.h"
+#include "base/hash.h"
 
 #include <errno.h>
 #include <string.h>
@@ -417,13 +418,12 @@ int policy_meshes_parse(const char *text, enum policy_meshes *ret)
 	return -EINVAL;
 }
 
-/* FNV-1a in 64 bits. Padding is not content: struct cidr has some, the others have not. */
+/* Padding is not content: struct cidr has some, the others have not. */
 _Static_assert(sizeof(struct port_range) == 8, "no padding");
 _Static_assert(sizeof(struct policy_id) == 8, "no padding");
 static void hash(uint64_t *h, const void *data, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
-		*h = (*h ^ ((const uint8_t *)data)[i]) * 0x100000001b3ULL;
+	*h = hash_bytes(*h, data, len);
 }
 
 uint32_t policy_generation(const struct policy *p)
@@ -437,7 +437,7 @@ uint32_t policy_generation(const struct policy *p)
 		(uint32_t)p->n_interfaces,
 	};
 	struct weir_pod pod = p->pod;
-	uint64_t h = 0xcbf29ce484222325ULL;
+	uint64_t h = HASH_BEGIN;
 
 	pod.workload = pod.generation = 0;
 	hash(&h, head, sizeof(head));

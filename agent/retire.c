@@ -13,6 +13,7 @@
 #include "agent/reconcile.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "exporter/mapread.h"
 
@@ -57,15 +58,6 @@ static int list_present(const struct loader *l, struct names *names, const struc
 }
 
 /* The same for the same bytes (FNV-1a), so that sums of them do not depend on an order. */
-static uint64_t fingerprint(const void *bytes, size_t n)
-{
-	uint64_t hash = 14695981039346656037ULL;
-
-	for (size_t i = 0; i < n; i++)
-		hash = (hash ^ ((const uint8_t *)bytes)[i]) * 1099511628211ULL;
-	return hash;
-}
-
 static int64_t now_s(void)
 {
 	struct timespec now;
@@ -142,7 +134,7 @@ static void add_rows(struct figures *f, struct rows rows)
 {
 	f->any = f->any || rows.n;
 	for (size_t i = 0; i < rows.n; i++)
-		f->print += fingerprint(rows.first + i * rows.size, rows.size);
+		f->print += hash_bytes(HASH_BEGIN, rows.first + i * rows.size, rows.size);
 }
 
 static struct figures figures_of(const struct snapshot *s, uint32_t workload)
@@ -439,7 +431,7 @@ static struct figures bygone_figures(const struct snapshot *s, const struct bygo
 		const struct snapshot_flow *flow = (const void *)flows[i].key;
 		struct rows rows = all_flows(s, flows[i].table);
 
-		f.print += fingerprint(flow, rows.size);
+		f.print += hash_bytes(HASH_BEGIN, flow, rows.size);
 		f.open = f.open ||
 			 (flows[i].table == TCP_FLOWS && flow->value.opened != flow->value.closed);
 	}

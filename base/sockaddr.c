@@ -29,22 +29,21 @@ int sockaddr_read(const struct sockaddr *sa, uint8_t ret_ip[16], uint16_t *ret_p
 	return 0;
 }
 
+static int read_end(int err, const union any_sockaddr *a, uint8_t ret_ip[16], uint16_t *ret_port)
+{
+	return err < 0 ? -errno : sockaddr_read(&a->any, ret_ip, ret_port);
+}
+
 int sockaddr_local(int fd, uint8_t ret_ip[16], uint16_t *ret_port)
 {
 	union any_sockaddr a = { 0 };
-	socklen_t len = sizeof(a);
 
-	if (getsockname(fd, &a.any, &len) < 0)
-		return -errno;
-	return sockaddr_read(&a.any, ret_ip, ret_port);
+	return read_end(getsockname(fd, &a.any, &(socklen_t){ sizeof(a) }), &a, ret_ip, ret_port);
 }
 
 int sockaddr_peer(int fd, uint8_t ret_ip[16], uint16_t *ret_port)
 {
 	union any_sockaddr a = { 0 };
-	socklen_t len = sizeof(a);
 
-	if (getpeername(fd, &a.any, &len) < 0)
-		return -errno;
-	return sockaddr_read(&a.any, ret_ip, ret_port);
+	return read_end(getpeername(fd, &a.any, &(socklen_t){ sizeof(a) }), &a, ret_ip, ret_port);
 }

@@ -166,12 +166,9 @@ static void test_one_after_the_other(void **state)
 	assert_false(disk.by_loop);
 }
 
-/* Nobody waits for the disk; of what comes meanwhile the last counts, and done is told of it alone.
- */
-static void test_slow_disk(void **state)
+/* "two" and "three" come while "one" is being written. */
+static void put_while_it_writes(struct fixture *f)
 {
-	struct fixture *f = *state;
-
 	disk.held = true;
 	put(f, "one");
 	sem_wait(&disk.begun);
@@ -179,6 +176,15 @@ static void test_slow_disk(void **state)
 	put(f, "three");
 	disk.held = false;
 	sem_post(&disk.ended);
+}
+
+/* Nobody waits for the disk; of what comes meanwhile the last counts, and done is told of it alone.
+ */
+static void test_slow_disk(void **state)
+{
+	struct fixture *f = *state;
+
+	put_while_it_writes(f);
 	wait_done(f);
 	assert_string_equal(buf_text(&disk.writes), "one three ");
 	assert_holds(f, "three");
@@ -220,13 +226,7 @@ static void test_closed_while_it_writes(void **state)
 {
 	struct fixture *f = *state;
 
-	disk.held = true;
-	put(f, "one");
-	sem_wait(&disk.begun);
-	put(f, "two");
-	put(f, "three");
-	disk.held = false;
-	sem_post(&disk.ended);
+	put_while_it_writes(f);
 	close_writer(f);
 	assert_string_equal(buf_text(&disk.writes), "one three ");
 	assert_holds(f, "three");
